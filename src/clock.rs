@@ -1,0 +1,148 @@
+//! Time, in one place.
+//!
+//! *World time* is what deadlines, soak and the watch are measured in. In production it is the wall clock; in a
+//! rehearsal it starts in the past and runs faster, so that a day passes in seconds. *Wall time* is what request
+//! time-outs, backoff and the Lease are measured in, always.
+#![allow(clippy::disallowed_methods, reason = "this is the room that reads the clock")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+/// A handle on world time; clones are the same clock.
+#[derive(Debug, Clone)]
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// `None`: world time is wall time.
+    scaled: Option<Scaled>,
+    started: Instant,
+    started_wall: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Scaled {
+    anchor_wall: Timestamp,
+    anchor_world: Timestamp,
+    speed: f64,
+}
+
+impl Clock {
+    /// World time is wall time.
+    #[must_use]
+    pub fn real() -> Self {
+        Self::build(None)
+    }
+
+    /// World time is `anchor_world` when the wall clock says `anchor_wall`, and runs `speed` times as fast.
+    #[must_use]
+    pub fn scaled(anchor_wall: Timestamp, anchor_world: Timestamp, speed: f64) -> Self {
+        Self::build(Some(Scaled { anchor_wall, anchor_world, speed }))
+    }
+
+    /// A scaled clock that shows `anchor_world` now.
+    #[must_use]
+    pub fn scaled_from_now(anchor_world: Timestamp, speed: f64) -> Self {
+        Self::scaled(Timestamp::now(), anchor_world, speed)
+    }
+
+    fn build(scaled: Option<Scaled>) -> Self {
+        Self(Arc::new(Inner { scaled, started: Instant::now(), started_wall: Timestamp::now() }))
+    }
+
+    /// World time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let wall = self.wall();
+        let Some(scaled) = self.0.scaled else { return wall };
+        let passed = wall.duration_since(scaled.anchor_wall).as_secs_f64() * scaled.speed;
+        let passed = jiff::SignedDuration::try_from_secs_f64(passed).unwrap_or(jiff::SignedDuration::ZERO);
+        scaled.anchor_world.checked_add(passed).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Wall time now; never goes back within one process.
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        let passed = jiff::SignedDuration::try_from(self.0.started.elapsed()).unwrap_or(jiff::SignedDuration::ZERO);
+        self.0.started_wall.checked_add(passed).unwrap_or(Timestamp::MAX)
+    }
+
+    /// How many world seconds pass in a wall second: 1.0 in production.
+    #[must_use]
+    pub fn speed(&self) -> f64 {
+        self.0.scaled.map_or(1.0, |scaled| scaled.speed)
+    }
+
+    /// The wall duration in which `world` passes.
+    #[must_use]
+    pub fn to_wall(&self, world: Duration) -> Duration {
+        world.div_f64(self.speed().max(f64::MIN_POSITIVE))
+    }
+
+    /// Sleeps for a *world* duration.
+    pub async fn sleep(&self, world: Duration) {
+        tokio::time::sleep(self.to_wall(world)).await;
+    }
+
+    /// Sleeps for a *wall* duration: backoff, poll intervals, renewals.
+    pub async fn sleep_wall(&self, wall: Duration) {
+        tokio::time::sleep(wall).await;
+    }
+
+    /// Sleeps until world time is `until`; returns at once if it has passed.
+    pub async fn sleep_until(&self, until: Timestamp) {
+        let left = Duration::try_from(until.duration_since(self.now())).unwrap_or(Duration::ZERO);
+        self.sleep(left).await;
+    }
+
+    /// How one process tells another which world time it is: `wall-anchor,world-anchor,speed`.
+    #[must_use]
+    pub fn to_env(&self) -> Option<String> {
+        self.0.scaled.map(|s| format!("{},{},{}", s.anchor_wall, s.anchor_world, s.speed))
+    }
+
+    /// Reads what [`Clock::to_env`] wrote; `None` when it is not of that form.
+    #[must_use]
+    pub fn from_env(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ',');
+        let anchor_wall = parts.next()?.parse().ok()?;
+        let anchor_world = parts.next()?.parse().ok()?;
+        let speed: f64 = parts.next()?.parse().ok()?;
+        (speed.is_finite() && speed > 0.0).then(|| Self::scaled(anchor_wall, anchor_world, speed))
+    }
+}
+
+/// A point in wall time that is only ever compared with itself: elapsed time of requests, spinners, renewals.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Wall time since [`Stopwatch::start`].
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scaled_clock_survives_its_text_form() {
+        let world: Timestamp = "2025-03-04T09:00:00Z".parse().unwrap();
+        let clock = Clock::scaled_from_now(world, 3600.0);
+        let twin = Clock::from_env(&clock.to_env().unwrap()).unwrap();
+        let apart = twin.now().duration_since(clock.now()).abs();
+        assert!(apart < jiff::SignedDuration::from_mins(5), "{apart}");
+        assert!(Clock::from_env("yesterday").is_none());
+        assert!(Clock::from_env(&format!("{world},{world},-1")).is_none());
+    }
+}

@@ -1,0 +1,15 @@
+//! Plain values: what a release is made of. No I/O, no clock, no printing.
+
+mod evidence;
+mod image;
+mod names;
+mod text;
+mod version;
+mod world;
+
+pub use evidence::{Evidence, Fact as EvidenceFact, Verdict};
+pub use image::{Digest, ImageRef};
+pub use names::{CommitSha, RunId, ServiceName};
+pub use text::{count, duration, printable, short_digest};
+pub use version::{Bump, TagPattern, Version};
+pub use world::{WorldId, WorldKind};

@@ -1,0 +1,75 @@
+//! Words for people.
+
+use std::time::Duration;
+
+use super::Digest;
+
+/// Text from outside, made safe for a terminal: control characters (ESC, CR, BEL, C1, bidi overrides) are shown as
+/// escapes. A line break becomes `\n` too: one line in, one line out.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let bidi = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+        if c == '\t' {
+            out.push(' ');
+        } else if c.is_control() || bidi {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// `26 h 10 min`, `4 min 5 s`, `12 s`, `300 ms`: the two largest units, as a tired person reads them.
+#[must_use]
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (days, hours, minutes, rest) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let two = |a: u64, unit_a: &str, b: u64, unit_b: &str| {
+        if b == 0 { format!("{a} {unit_a}") } else { format!("{a} {unit_a} {b} {unit_b}") }
+    };
+    match seconds {
+        0 => format!("{} ms", duration.as_millis()),
+        1..60 => format!("{seconds} s"),
+        60..3600 => two(minutes, "min", rest, "s"),
+        3600..172_800 => two(seconds / 3600, "h", minutes, "min"),
+        _ => two(days, "d", hours, "h"),
+    }
+}
+
+/// `1 commit`, `3 commits`.
+#[must_use]
+pub fn count(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// [`Digest::short`] of an option: `none` where there is none.
+#[must_use]
+pub fn short_digest(digest: Option<&Digest>) -> &str {
+    digest.map_or("none", Digest::short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminal_escapes_are_defused() {
+        assert_eq!(printable("\u{1b}[31mred\u{7}\r\n"), "\\u{1b}[31mred\\u{7}\\r\\n");
+        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+        assert_eq!(printable("Grüße 日本"), "Grüße 日本");
+    }
+
+    #[test]
+    fn durations_read_well() {
+        let read = |s| duration(Duration::from_secs(s));
+        assert_eq!(read(5), "5 s");
+        assert_eq!(read(90), "1 min 30 s");
+        assert_eq!(read(3600), "1 h");
+        assert_eq!(read(93_600), "26 h");
+        assert_eq!(read(200_000), "2 d 7 h");
+        assert_eq!(duration(Duration::from_millis(300)), "300 ms");
+    }
+}

@@ -1,0 +1,226 @@
+//! The one module that spawns programs. Never through a shell; arguments are passed as they are.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "this is the room that spawns programs")]
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+
+use crate::error::{Class, Error, Kind, Result};
+
+/// A program to run, its arguments and its surroundings.
+#[derive(Debug, Clone)]
+pub struct Program {
+    name: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, Option<OsString>)>,
+    cwd: Option<PathBuf>,
+    stdin: Option<Vec<u8>>,
+    timeout: Duration,
+    clean_env: bool,
+}
+
+/// What a program left behind.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// Exit status; `None` when a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Finished {
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// Standard output as text; bytes that are not UTF-8 are replaced.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Standard error as text.
+    #[must_use]
+    pub fn error_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// The last `n` lines of standard error that are not blank, for a message.
+    #[must_use]
+    pub fn last_errors(&self, n: usize) -> Vec<String> {
+        let text = self.error_text();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(n)..].iter().map(|line| (*line).to_owned()).collect()
+    }
+}
+
+impl Program {
+    /// `name` is looked up on PATH, unless it is a path.
+    pub fn new(name: impl AsRef<OsStr>) -> Self {
+        Self {
+            name: name.as_ref().into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            stdin: None,
+            timeout: Duration::from_secs(120),
+            clean_env: false,
+        }
+    }
+
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().into());
+        self
+    }
+
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().into(), Some(value.as_ref().into())));
+        self
+    }
+
+    #[must_use]
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().into(), None));
+        self
+    }
+
+    /// Starts from an empty environment but for PATH.
+    #[must_use]
+    pub fn clean_env(mut self) -> Self {
+        self.clean_env = true;
+        self
+    }
+
+    #[must_use]
+    pub fn cwd(mut self, dir: impl AsRef<Path>) -> Self {
+        self.cwd = Some(dir.as_ref().into());
+        self
+    }
+
+    /// What the program reads on standard input; without it, standard input is closed.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Wall time after which the program is killed. 120 s unless told.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs it to its end and collects what it printed. An exit code other than 0 is not an error here.
+    pub async fn output(self) -> Result<Finished> {
+        let shown = self.shown();
+        let mut command = tokio::process::Command::new(&self.name);
+        command.args(&self.args).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        if self.clean_env {
+            command.env_clear();
+            if let Some(path) = std::env::var_os("PATH") {
+                command.env("PATH", path);
+            }
+        }
+        for (name, value) in &self.env {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(dir) = &self.cwd {
+            command.current_dir(dir);
+        }
+        command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = command.spawn().map_err(|error| self.cannot_start(error))?;
+        let input = self.stdin.zip(child.stdin.take());
+        let feed = async {
+            if let Some((bytes, mut pipe)) = input {
+                // A program that stops reading early is judged by its exit code, not by our broken pipe.
+                let _ = pipe.write_all(&bytes).await;
+            }
+        };
+        let run = async { tokio::join!(feed, child.wait_with_output()).1 };
+        match tokio::time::timeout(self.timeout, run).await {
+            Ok(Ok(output)) => Ok(Finished { code: output.status.code(), stdout: output.stdout, stderr: output.stderr }),
+            Ok(Err(error)) => Err(Error::outside(format!("run {shown}")).because(error)),
+            Err(_) => Err(Error::outside(format!("{shown} did not finish within {} s", self.timeout.as_secs()))
+                .class(Class::Transient { retry_after: None })),
+        }
+    }
+
+    /// As [`Program::output`]; an exit code other than 0 is an error with the last lines of standard error.
+    pub async fn succeed(self) -> Result<Finished> {
+        let shown = self.shown();
+        let finished = self.output().await?;
+        if finished.success() {
+            return Ok(finished);
+        }
+        let ended = finished.code.map_or("was ended by a signal".to_owned(), |code| format!("ended with {code}"));
+        let error = Error::outside(format!("{shown} {ended}"));
+        Err(finished.last_errors(5).into_iter().fold(error, Error::seen))
+    }
+
+    /// The program and its first argument: enough to recognise, and never a secret.
+    fn shown(&self) -> String {
+        let first = self.args.iter().find(|arg| !arg.to_string_lossy().starts_with('-'));
+        let name = Path::new(&self.name).file_name().unwrap_or(&self.name).to_string_lossy();
+        first.map_or(name.to_string(), |arg| format!("{name} {}", arg.to_string_lossy()))
+    }
+
+    fn cannot_start(&self, error: std::io::Error) -> Error {
+        let name = self.name.to_string_lossy();
+        if error.kind() == std::io::ErrorKind::NotFound && self.cwd.as_ref().is_none_or(|dir| dir.is_dir()) {
+            Error::new(Kind::Outside, format!("the program {name} is not on PATH"))
+                .class(Class::NotFound)
+                .hint(format!("install {name}, or put it on PATH"))
+        } else {
+            Error::outside(format!("start {name}")).because(error)
+        }
+    }
+}
+
+/// Where a program is on PATH; `None` when it is not there.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_missing_program_is_not_found() {
+        let error = Program::new("no-such-program-here").output().await.unwrap_err();
+        assert!(error.is_not_found());
+    }
+
+    #[tokio::test]
+    async fn input_output_and_failure() {
+        let echoed = Program::new("cat").stdin("hello").succeed().await.unwrap();
+        assert_eq!(echoed.text(), "hello");
+        let error = Program::new("ls").arg("/no/such/place").succeed().await.unwrap_err();
+        assert!(!error.evidence().is_empty());
+        let error = Program::new("sleep").arg("5").timeout(Duration::from_millis(50)).output().await.unwrap_err();
+        assert!(error.is_transient());
+    }
+}

@@ -1,0 +1,15 @@
+//! The embedded production: a house of its own, which speaks the same wires and imports no adapter.
+//!
+//! Faithful where it matters (the Kubernetes API over TLS, watches, conflicts, Argo CD's behaviour, GitHub's and
+//! AWS' bytes, a real Git repository) and honest where it is not: an unknown route answers 501.
+
+pub mod aws;
+pub mod git;
+pub mod github;
+pub mod kube;
+pub mod scenario;
+pub mod shape;
+pub mod world;
+
+pub use scenario::Scenario;
+pub use world::World;
