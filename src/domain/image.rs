@@ -124,7 +124,7 @@ mod tests {
             assert_eq!(text.parse::<ImageRef>().unwrap().to_string(), text);
         }
         let image: ImageRef = "127.0.0.1:5000/gospelib-gateway".parse().unwrap();
-        assert_eq!((image.short_name(), image.tag), ("gospelib-gateway", None));
+        assert_eq!((image.short_name(), image.tag.as_deref()), ("gospelib-gateway", None));
         assert!("sha256:abc".parse::<Digest>().is_err());
     }
 }
