@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The outside, spoken to: one narrow client per system. The wire is the seam; nothing here knows what a release is.
+
+pub mod retry;
