@@ -7,6 +7,7 @@ pub mod aws;
 pub mod git;
 pub mod github;
 pub mod kube;
+pub mod postgres;
 pub mod scenario;
 pub mod shape;
 pub mod world;

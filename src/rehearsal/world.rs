@@ -20,6 +20,7 @@ pub struct World {
     pub registry: super::aws::Registry,
     pub repo: super::git::Repo,
     pub hub: super::github::Hub,
+    pub databases: super::postgres::Databases,
 }
 
 /// One set of images that was built from one commit.

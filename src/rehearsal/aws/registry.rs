@@ -1,0 +1,231 @@
+//! What ECR holds: real OCI manifests, by digest, and tags that never move.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::Clock;
+use crate::domain::{Digest, ImageRef};
+use crate::rehearsal::shape::Shape;
+
+/// Media type of an OCI image manifest (OCI image specification 1.1, "Media Types").
+pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an OCI image configuration.
+pub const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+
+/// The rehearsed registry: repositories with immutable tags. Its host is a name only; nothing ever pulls from it.
+#[derive(Debug)]
+pub struct Registry {
+    host: String,
+    seed: u64,
+    clock: OnceLock<Clock>,
+    repositories: Mutex<BTreeMap<String, Repository>>,
+}
+
+#[derive(Debug, Default)]
+struct Repository {
+    images: BTreeMap<Digest, Image>,
+    tags: BTreeMap<String, Digest>,
+}
+
+/// One image of a repository.
+#[derive(Debug, Clone)]
+pub struct Image {
+    pub digest: Digest,
+    pub tags: Vec<String>,
+    /// The manifest's bytes; their SHA-256 is the digest.
+    pub manifest: String,
+    pub media_type: String,
+    /// Sum of configuration and layers in bytes.
+    pub size: u64,
+    /// World time of the push.
+    pub pushed_at: Timestamp,
+}
+
+/// The tag names another image already, and tags of the repository are immutable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagTaken {
+    pub tag: String,
+    pub by: Digest,
+}
+
+impl Registry {
+    /// A registry with one empty repository for each service of `shape`; `seed` makes its layers differ between worlds.
+    #[must_use]
+    pub fn new(shape: &Shape, seed: u64) -> Self {
+        let repositories = shape.services.iter().map(|service| (shape.object(service), Repository::default()));
+        Self { host: shape.registry(), seed, clock: OnceLock::new(), repositories: Mutex::new(repositories.collect()) }
+    }
+
+    /// From now on a push is dated by this clock; before, it is dated with the epoch (see [`Registry::date`]).
+    pub fn keep_time(&self, clock: &Clock) {
+        let _ = self.clock.set(clock.clone());
+    }
+
+    /// `<account>.dkr.ecr.<region>.amazonaws.com`.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Builds and pushes `repository`'s image of `commit`, without a tag. The same arguments make the same bytes;
+    /// another `salt` makes other bytes of the same commit, as a rebuild does.
+    pub fn build(&self, repository: &str, commit: &str, salt: &str) -> Digest {
+        let layers: Vec<_> = ["base", "dependencies", "program"]
+            .iter()
+            .map(|layer| {
+                // The base changes with nothing, the program with everything.
+                let text = match *layer {
+                    "base" => format!("{}/base", self.seed),
+                    "dependencies" => format!("{}/{repository}/dependencies", self.seed),
+                    _ => format!("{}/{repository}/{commit}/{salt}", self.seed),
+                };
+                let hash = sha256(text.as_bytes());
+                let size = 1_000_000 + u64::from(u32::from_be_bytes([0, hash[0], hash[1], hash[2]]));
+                (digest(&hash), size)
+            })
+            .collect();
+        let config = json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "config": { "Labels": {
+                "org.opencontainers.image.revision": commit,
+                "org.opencontainers.image.title": repository,
+            }},
+            "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|(digest, _)| digest).collect::<Vec<_>>() },
+            "history": [{ "created_by": format!("build {salt}") }],
+        })
+        .to_string();
+        let blob = |media_type: &str, digest: &Digest, size: u64| json!({ "mediaType": media_type, "digest": digest, "size": size });
+        let layer_type = "application/vnd.oci.image.layer.v1.tar+gzip";
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": blob(CONFIG_TYPE, &digest(&sha256(config.as_bytes())), config.len() as u64),
+            "layers": layers.iter().map(|(digest, size)| blob(layer_type, digest, *size)).collect::<Vec<_>>(),
+        })
+        .to_string();
+        self.put(repository, manifest, MANIFEST_TYPE)
+    }
+
+    /// Stores a manifest as it is and answers its digest.
+    pub fn put(&self, repository: &str, manifest: String, media_type: &str) -> Digest {
+        let digest = digest(&sha256(manifest.as_bytes()));
+        let image = Image {
+            digest: digest.clone(),
+            tags: Vec::new(),
+            size: declared_size(&manifest),
+            manifest,
+            media_type: media_type.to_owned(),
+            pushed_at: self.clock.get().map_or(Timestamp::UNIX_EPOCH, Clock::now),
+        };
+        self.lock().entry(repository.to_owned()).or_default().images.entry(digest.clone()).or_insert(image);
+        digest
+    }
+
+    /// Says when an image was pushed, for those of the past.
+    pub fn date(&self, repository: &str, digest: &Digest, at: Timestamp) {
+        if let Some(image) = self.lock().get_mut(repository).and_then(|found| found.images.get_mut(digest)) {
+            image.pushed_at = at;
+        }
+    }
+
+    /// Names an image. The tags are immutable: repeating the same tag for the same image is accepted, as are new tags.
+    pub fn tag(&self, repository: &str, tag: &str, digest: &Digest) -> Result<(), TagTaken> {
+        let mut repositories = self.lock();
+        let tags = &mut repositories.entry(repository.to_owned()).or_default().tags;
+        match tags.get(tag) {
+            Some(by) if by != digest => Err(TagTaken { tag: tag.to_owned(), by: by.clone() }),
+            Some(_) => Ok(()),
+            None => {
+                tags.insert(tag.to_owned(), digest.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// The digest that a pull of `image` would get; `None` when the registry does not have it. A digest wins over a tag.
+    #[must_use]
+    pub fn resolve(&self, image: &ImageRef) -> Option<Digest> {
+        let repository = image.name.strip_prefix(self.host.as_str())?.strip_prefix('/')?;
+        let repositories = self.lock();
+        let found = repositories.get(repository)?;
+        let digest = match (&image.digest, &image.tag) {
+            (Some(digest), _) => digest,
+            (None, tag) => found.tags.get(tag.as_deref().unwrap_or("latest"))?,
+        };
+        found.images.contains_key(digest).then(|| digest.clone())
+    }
+
+    /// Deletes an image and its tags, as a lifecycle rule does.
+    pub fn remove(&self, repository: &str, digest: &Digest) {
+        if let Some(found) = self.lock().get_mut(repository) {
+            found.images.remove(digest);
+            found.tags.retain(|_, named| named != digest);
+        }
+    }
+
+    /// Repository names in order.
+    #[must_use]
+    pub fn repositories(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// The images of a repository in order of digest; `None` when there is no such repository.
+    #[must_use]
+    pub fn images(&self, repository: &str) -> Option<Vec<Image>> {
+        let repositories = self.lock();
+        let found = repositories.get(repository)?;
+        let tags_of = |digest: &Digest| {
+            found.tags.iter().filter(|(_, named)| *named == digest).map(|(tag, _)| tag.clone()).collect()
+        };
+        Some(found.images.values().map(|image| Image { tags: tags_of(&image.digest), ..image.clone() }).collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Repository>> {
+        self.repositories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Configuration and layers as the manifest declares them.
+fn declared_size(manifest: &str) -> u64 {
+    let Ok(manifest) = serde_json::from_str::<serde_json::Value>(manifest) else { return 0 };
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    layers.chain([&manifest["config"]]).filter_map(|blob| blob["size"].as_u64()).sum()
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+fn digest(hash: &[u8; 32]) -> Digest {
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}").parse().expect("64 hex digits were just written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_the_hash_of_the_manifest_and_tags_never_move() {
+        let shape = Shape::gospelib();
+        let registry = Registry::new(&shape, 1);
+        let soaked = registry.build("gospelib-gateway", "c0ffee", "");
+        assert_eq!(registry.build("gospelib-gateway", "c0ffee", ""), soaked);
+        let rebuilt = registry.build("gospelib-gateway", "c0ffee", "again");
+        assert_ne!(rebuilt, soaked);
+        for image in registry.images("gospelib-gateway").unwrap() {
+            assert_eq!(digest(&sha256(image.manifest.as_bytes())), image.digest);
+        }
+        registry.tag("gospelib-gateway", "v1.2.0", &soaked).unwrap();
+        assert_eq!(registry.tag("gospelib-gateway", "v1.2.0", &rebuilt).unwrap_err().by, soaked);
+        let image: ImageRef = format!("{}/gospelib-gateway:v1.2.0", shape.registry()).parse().unwrap();
+        assert_eq!(registry.resolve(&image), Some(soaked.clone()));
+        registry.remove("gospelib-gateway", &soaked);
+        assert_eq!(registry.resolve(&image), None);
+    }
+}
