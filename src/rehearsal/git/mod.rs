@@ -1,2 +1,9 @@
-//! Placeholder.
-pub struct Repo;
+//! The rehearsed Git hosting: a real bare repository, a Gospelib-shaped monorepo, smart HTTP.
+
+pub mod http;
+mod monorepo;
+mod overlay;
+mod repo;
+
+pub use monorepo::create;
+pub use repo::{Author, CommitInfo, RefChange, Repo, TagInfo};
