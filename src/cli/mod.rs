@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The command line: one file per command's arguments, thin over `ops`.
+
+pub mod args;
+pub mod checklist;
+pub mod completions;
+pub mod config;
+pub mod doctor;
+pub mod monitor;
+pub mod promote;
+pub mod reference;
+pub mod rehearse;
+pub mod runs;
+pub mod tag;
+
+pub use args::{Cli, Command, Events, Global, Output};

@@ -1,0 +1,43 @@
+//! `rehearse`.
+
+use clap::{Args, Subcommand};
+
+/// The embedded production: its scenarios, and the same world as a server of its own
+#[derive(Debug, Clone, Args)]
+pub struct Rehearse {
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Action {
+    /// Describe every scenario: what breaks, and what a good engineer does
+    List,
+    Serve(Serve),
+}
+
+/// Serve a scenario's world on this machine until interrupted, for several commands and other people's clients
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    #[arg(default_value = "clean")]
+    pub scenario: String,
+
+    /// Seed of everything that looks random
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// How many times faster than the wall clock the world's time runs
+    #[arg(long, value_name = "N", default_value_t = 3600.0, value_parser = speed)]
+    pub speed: f64,
+
+    /// Number of services
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub services: u16,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (1.0..=100_000.0).contains(&speed) => Ok(speed),
+        _ => Err("it must be a number from 1 to 100000".into()),
+    }
+}

@@ -1,0 +1,54 @@
+//! `status`, `resume`, `abort` and `runs`: what was begun, and how it goes on.
+
+use clap::{Args, Subcommand};
+
+use super::promote::Consent;
+use crate::domain::RunId;
+
+/// Say what production runs, whether a run is open, and who holds the lock
+#[derive(Debug, Clone, Args)]
+pub struct Status {}
+
+/// Go on with a run that stopped
+#[derive(Debug, Clone, Args)]
+pub struct Resume {
+    /// The run [default: the last unfinished one]
+    pub run: Option<RunId>,
+
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// Close a run without finishing it; what it changed stays as it is
+#[derive(Debug, Clone, Args)]
+pub struct Abort {
+    /// The run [default: the last unfinished one]
+    pub run: Option<RunId>,
+
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// Look at the runs recorded on this machine
+#[derive(Debug, Clone, Args)]
+pub struct Runs {
+    #[command(subcommand)]
+    pub action: RunsAction,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum RunsAction {
+    /// List them, newest first
+    List,
+    /// Replay a run's journal
+    Log {
+        /// The run [default: the last one]
+        run: Option<RunId>,
+    },
+    /// Show a run's result
+    Show {
+        /// The run [default: the last one]
+        run: Option<RunId>,
+    },
+}

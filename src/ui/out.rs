@@ -1,0 +1,115 @@
+//! The one place that writes results to standard output.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::style::Style;
+use crate::error::{Error, Result};
+
+/// Standard output for results. A reader that has gone away (`| head`) is not an error: the rest is dropped.
+pub struct Out {
+    style: Style,
+    sink: Box<dyn Write + Send>,
+    gone: bool,
+}
+
+impl Out {
+    /// Standard output of this process.
+    #[must_use]
+    pub fn stdout(style: Style) -> Self {
+        Self::new(style, Box::new(io::stdout()))
+    }
+
+    /// Any other sink.
+    #[must_use]
+    pub fn new(style: Style, sink: Box<dyn Write + Send>) -> Self {
+        Self { style, sink, gone: false }
+    }
+
+    #[must_use]
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// Whether the reader has gone away.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// One line.
+    pub fn line(&mut self, text: &str) -> Result<()> {
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// A JSON document, indented, and a line break.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Error::internal("write the result as JSON").because(error))?;
+        self.line(&text)
+    }
+
+    /// A JSON document on one line, flushed: for machines that read line by line.
+    pub fn json_line(&mut self, value: &impl Serialize) -> Result<()> {
+        let text =
+            serde_json::to_string(value).map_err(|error| Error::internal("write the result as JSON").because(error))?;
+        self.line(&text)?;
+        self.flush()
+    }
+
+    /// Bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.gone {
+            return Ok(());
+        }
+        let written = self.sink.write_all(bytes);
+        self.settle(written)
+    }
+
+    /// Everything written so far is on its way.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.gone {
+            return Ok(());
+        }
+        let flushed = self.sink.flush();
+        self.settle(flushed)
+    }
+
+    fn settle(&mut self, result: io::Result<()>) -> Result<()> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.gone = true;
+                Ok(())
+            }
+            Err(error) => Err(Error::outside("write the result to standard output").because(error)),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_not_an_error() {
+        let mut out = Out::new(Style::plain(), Box::new(Closed));
+        out.line("one").unwrap();
+        out.json(&serde_json::json!({"two": 2})).unwrap();
+        assert!(out.is_gone());
+    }
+}
