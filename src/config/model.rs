@@ -33,6 +33,7 @@ pub struct Config {
     pub rollout: Rollout,
     pub watch: Watch,
     pub announce: Announce,
+    pub lock: Lock,
 }
 
 /// Where the code is.
@@ -375,6 +376,16 @@ pub struct Watch {
     pub bad_looks: u32,
 }
 
+/// The lock on production.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lock {
+    /// How long the Lease may go without renewal before its holder counts as dead (wall time; whole seconds).
+    #[serde(with = "span")]
+    #[schemars(with = "String")]
+    pub lease: Duration,
+}
+
 /// Telling people.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -440,6 +451,7 @@ impl Default for Config {
             rollout: Rollout::default(),
             watch: Watch::default(),
             announce: Announce { github_release: true, webhook_env: None, webhook: None },
+            lock: Lock::default(),
         }
     }
 }
@@ -575,6 +587,12 @@ impl Default for Rollout {
 impl Default for Watch {
     fn default() -> Self {
         Self { lasts: minutes(60), every: minutes(1), error_ratio: 0.01, p95_seconds: 0.5, restarts: 2, bad_looks: 3 }
+    }
+}
+
+impl Default for Lock {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(15) }
     }
 }
 

@@ -1,0 +1,387 @@
+//! The run loop: takes a plan from top to bottom, and can be stopped and taken up again anywhere.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, Stopwatch};
+use crate::domain::{Evidence, Verdict};
+use crate::error::{Error, Kind, Result};
+
+use super::{
+    Act, Answer, BoxFuture, Checked, Done, Effect, Event, FORMAT, Facts, Gate, Journal, Line, Listener, Plan, Probe,
+    Question, Record, RunState, SeenEvent, Stage, Step, StepIo,
+};
+
+/// The copy of a run that others can see, and the lock on the world that it changes.
+pub trait Shared: Send + Sync {
+    /// Stores the folded state, by compare-and-swap.
+    fn save<'a>(&'a self, state: &'a RunState) -> BoxFuture<'a, Result<()>>;
+    /// Fails with [`Kind::Locked`] when the lock is no longer ours.
+    fn still_ours(&self) -> BoxFuture<'_, Result<()>>;
+}
+
+/// No shared copy: for runs whose cluster does not exist yet.
+#[derive(Debug)]
+pub struct Local;
+
+impl Shared for Local {
+    fn save<'a>(&'a self, _state: &'a RunState) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn still_ours(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// The shortest wall time between two looks at the same thing.
+const SHORTEST_POLL: Duration = Duration::from_millis(20);
+/// Looks in a row that may fail before a wait is given up.
+const FAILED_LOOKS: u32 = 5;
+
+/// Runs one plan.
+pub struct Engine<'a> {
+    clock: Clock,
+    cancel: CancellationToken,
+    listener: &'a mut dyn Listener,
+    /// `None` on a dry run: nothing is recorded, nothing acts.
+    book: Option<Book<'a>>,
+    /// On a dry run, what the probes found is kept here.
+    facts: Facts,
+}
+
+/// The journal, the shared copy and the state that both hold.
+struct Book<'a> {
+    journal: Journal,
+    shared: &'a dyn Shared,
+    state: RunState,
+    by: String,
+}
+
+impl<'a> Engine<'a> {
+    /// An engine for a run that begins now: writes its first record.
+    pub async fn begin(
+        clock: Clock,
+        cancel: CancellationToken,
+        listener: &'a mut dyn Listener,
+        mut journal: Journal,
+        shared: &'a dyn Shared,
+        first: Record,
+        by: String,
+    ) -> Result<Self> {
+        let state = RunState::begin(&first)?;
+        journal.append(&Line { v: FORMAT, seq: state.seq, at: clock.now(), record: first.clone() })?;
+        shared.save(&state).await?;
+        listener.hear(&Event::Recorded(first), Some(&state));
+        Ok(Self { clock, cancel, listener, facts: Facts::default(), book: Some(Book { journal, shared, state, by }) })
+    }
+
+    /// An engine that goes on with a run whose journal is here.
+    pub async fn go_on(
+        clock: Clock,
+        cancel: CancellationToken,
+        listener: &'a mut dyn Listener,
+        journal: Journal,
+        shared: &'a dyn Shared,
+        state: RunState,
+        by: String,
+    ) -> Result<Self> {
+        let book = Book { journal, shared, state, by: by.clone() };
+        let mut engine = Self { clock, cancel, listener, facts: Facts::default(), book: Some(book) };
+        engine.record(Record::RunResumed { by }).await?;
+        Ok(engine)
+    }
+
+    /// An engine that looks and never acts.
+    pub fn dry(clock: Clock, cancel: CancellationToken, listener: &'a mut dyn Listener, facts: Facts) -> Self {
+        Self { clock, cancel, listener, facts, book: None }
+    }
+
+    #[must_use]
+    pub fn state(&self) -> Option<&RunState> {
+        self.book.as_ref().map(|book| &book.state)
+    }
+
+    /// The choices so far.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.book.as_ref().map_or(&self.facts, |book| &book.state.facts)
+    }
+
+    /// Tells the listener something that is not journalled.
+    pub fn tell(&mut self, event: SeenEvent) {
+        let state = self.book.as_ref().map(|book| &book.state);
+        self.listener.hear(&Event::Seen(event), state);
+    }
+
+    /// Journal, fold, share, then show.
+    async fn record(&mut self, record: Record) -> Result<()> {
+        let Some(book) = &mut self.book else { return Ok(()) };
+        let mut next = book.state.clone();
+        next.apply(&record)?;
+        book.journal.append(&Line { v: FORMAT, seq: next.seq, at: self.clock.now(), record: record.clone() })?;
+        book.state = next;
+        self.listener.hear(&Event::Recorded(record), Some(&book.state));
+        book.shared.save(&book.state).await
+    }
+
+    /// Runs the plan to its end, or to where it stops.
+    pub async fn run(&mut self, plan: &Plan) -> Result<()> {
+        for stage in &plan.stages {
+            self.stop_if_asked("nothing")?;
+            match stage {
+                Stage::Gates(gates) => self.gates(gates).await?,
+                Stage::Confirm(question) => self.confirm(question.as_ref()).await?,
+                Stage::Step(step) => self.step(step.as_ref()).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Records how the run ended; called once, with the outcome of [`Engine::run`].
+    pub async fn end(&mut self, ended: super::Ended) -> Result<()> {
+        self.record(Record::RunEnded(ended)).await
+    }
+
+    fn stop_if_asked(&self, in_flight: &str) -> Result<()> {
+        if !self.cancel.is_cancelled() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Interrupted, format!("stopped as asked; in flight: {in_flight}")))
+    }
+
+    fn io(&self, id: &'static str, events: &UnboundedSender<SeenEvent>) -> StepIo {
+        StepIo {
+            clock: self.clock.clone(),
+            cancel: self.cancel.clone(),
+            dry_run: self.book.is_none(),
+            id,
+            events: events.clone(),
+        }
+    }
+
+    /// All gates at once; each verdict is journalled as it comes. Once a step has begun they are history.
+    async fn gates(&mut self, gates: &[Box<dyn Gate>]) -> Result<()> {
+        if self.state().is_some_and(|state| state.changed_the_world() || state.confirmed.is_some()) {
+            return Ok(());
+        }
+        let facts = self.facts().clone();
+        let (events, mut heard) = unbounded_channel();
+        let ios: Vec<StepIo> = gates.iter().map(|gate| self.io(gate.id(), &events)).collect();
+        let mut open: FuturesUnordered<_> = FuturesUnordered::new();
+        for (gate, io) in gates.iter().zip(&ios) {
+            self.tell(SeenEvent::GateStarted { id: gate.id(), title: gate.title() });
+            let facts = &facts;
+            open.push(async move { (gate, gate.check(facts, io).await) });
+        }
+        let mut blocked: Vec<(String, Checked)> = Vec::new();
+        let cancel = self.cancel.clone();
+        loop {
+            let answered = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return self.stop_if_asked("the checklist (it changes nothing)"),
+                Some(event) = heard.recv() => { self.tell(event); continue }
+                answered = open.next() => answered,
+                () = tokio::time::sleep(Duration::from_millis(100)) => { self.listener.tick(Duration::ZERO); continue }
+            };
+            let Some((gate, answer)) = answered else { break };
+            let checked = answer.unwrap_or_else(|error| unanswered(&error));
+            self.record(Record::GateDecided {
+                gate: gate.id().to_owned(),
+                title: gate.title(),
+                verdict: checked.verdict.clone(),
+                evidence: checked.evidence.clone(),
+            })
+            .await?;
+            if self.book.is_none() {
+                let record = Record::GateDecided {
+                    gate: gate.id().to_owned(),
+                    title: gate.title(),
+                    verdict: checked.verdict.clone(),
+                    evidence: checked.evidence.clone(),
+                };
+                self.listener.hear(&Event::Recorded(record), None);
+            }
+            if !checked.verdict.lets_through() {
+                blocked.push((gate.id().to_owned(), checked));
+            }
+        }
+        if blocked.is_empty() { Ok(()) } else { Err(blocked_by(blocked)) }
+    }
+
+    async fn confirm(&mut self, question: &(dyn Fn(&RunState) -> Question + Send + Sync)) -> Result<()> {
+        let Some(book) = &self.book else { return Ok(()) };
+        if book.state.confirmed.is_some() {
+            return Ok(());
+        }
+        let question = question(&book.state);
+        let by = book.by.clone();
+        match tokio::task::block_in_place(|| self.listener.ask(&question))? {
+            Answer::Refused => Err(Error::usage("not confirmed; nothing was changed")),
+            answer => self.record(Record::Confirmed { answer, by }).await,
+        }
+    }
+
+    /// Look; act if needed; look again until it is done, or its time is up.
+    async fn step(&mut self, step: &dyn Step) -> Result<()> {
+        let title = step.title(self.facts());
+        self.tell(SeenEvent::StepStarted { id: step.id(), title: title.clone() });
+        let since = self.clock.now();
+        let until = step.deadline().and_then(|limit| since.checked_add(limit).ok());
+        let mut acted = false;
+        let mut failed_looks = 0;
+        let mut waited_for;
+        loop {
+            match self.look(step).await {
+                Err(error) if error.is_transient() && failed_looks < FAILED_LOOKS => {
+                    failed_looks += 1;
+                    self.tell(SeenEvent::Retrying { id: step.id(), what: error.to_string(), attempt: failed_looks });
+                    waited_for = error.to_string();
+                }
+                Err(error) => return Err(error),
+                Ok(Probe::Done(done)) => return self.done(step, title, done).await,
+                Ok(Probe::Conflict(why)) => {
+                    return Err(Error::outside(format!("{title}: {why}")).class(crate::error::Class::NeedsHuman));
+                }
+                Ok(Probe::NotYet(note)) if self.book.is_none() => {
+                    self.tell(SeenEvent::WouldAct { id: step.id(), title, note });
+                    return Ok(());
+                }
+                Ok(Probe::NotYet(note)) => {
+                    failed_looks = 0;
+                    waited_for = note;
+                    if !acted && step.effect() != Effect::ReadOnly {
+                        match self.act(step).await? {
+                            Act::Done(done) => return self.done(step, title, done).await,
+                            Act::Waiting { note } => {
+                                acted = true;
+                                if !note.is_empty() {
+                                    waited_for = note;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            if until.is_some_and(|until| self.clock.now() >= until) {
+                return Err(step.overdue(&waited_for));
+            }
+            self.tell(SeenEvent::Waiting { id: step.id(), note: waited_for.clone(), since, until });
+            self.pause(step, &waited_for).await?;
+        }
+    }
+
+    /// A look may be dropped at any time: it changes nothing.
+    async fn look(&mut self, step: &dyn Step) -> Result<Probe> {
+        let facts = self.facts().clone();
+        let (events, heard) = unbounded_channel();
+        let io = self.io(step.id(), &events);
+        let cancel = self.cancel.clone();
+        let looking = step.probe(&facts, &io);
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(self.stop_if_asked(&step.title(&facts)).err().unwrap_or_else(stopped)),
+            found = self.listening(looking, heard) => found,
+        }
+    }
+
+    /// Acting is never dropped half way by us: a stop waits for it.
+    async fn act(&mut self, step: &dyn Step) -> Result<Act> {
+        self.stop_if_asked(&step.title(self.facts()))?;
+        if let Some(book) = &self.book {
+            book.shared.still_ours().await?;
+        }
+        self.record(Record::StepIntent { step: step.id().to_owned() }).await?;
+        self.tell(SeenEvent::StepActing { id: step.id() });
+        let facts = self.facts().clone();
+        let (events, heard) = unbounded_channel();
+        let io = self.io(step.id(), &events);
+        self.listening(step.act(&facts, &io), heard).await
+    }
+
+    /// Drives a future to its end and passes on what it says meanwhile.
+    async fn listening<T>(&mut self, work: BoxFuture<'_, T>, mut heard: UnboundedReceiver<SeenEvent>) -> T {
+        let started = Stopwatch::start();
+        tokio::pin!(work);
+        let result = loop {
+            tokio::select! {
+                biased;
+                Some(event) = heard.recv() => self.tell(event),
+                result = &mut work => break result,
+                () = tokio::time::sleep(Duration::from_millis(100)) => self.listener.tick(started.elapsed()),
+            }
+        };
+        while let Ok(event) = heard.try_recv() {
+            self.tell(event);
+        }
+        result
+    }
+
+    async fn done(&mut self, step: &dyn Step, title: String, done: Done) -> Result<()> {
+        let Done { evidence, facts } = done;
+        if self.book.is_none() {
+            facts.iter().for_each(|fact| self.facts.learn(fact));
+        }
+        let already = self.state().is_some_and(|state| state.is_done(step.id()));
+        let record = Record::StepDone { step: step.id().to_owned(), title, evidence, facts };
+        if already {
+            // A resumed run looked again and found what the journal says: nothing new to write.
+            let state = self.book.as_ref().map(|book| &book.state);
+            self.listener.hear(&Event::Recorded(record), state);
+            return Ok(());
+        }
+        if self.book.is_none() {
+            self.listener.hear(&Event::Recorded(record), None);
+            return Ok(());
+        }
+        self.record(record).await
+    }
+
+    /// Waits for the next look, in world time but not faster than [`SHORTEST_POLL`]; a stop ends it.
+    async fn pause(&mut self, step: &dyn Step, waiting_for: &str) -> Result<()> {
+        let pause = self.clock.to_wall(step.every()).max(SHORTEST_POLL);
+        let started = Stopwatch::start();
+        let cancel = self.cancel.clone();
+        while started.elapsed() < pause {
+            let left = pause.saturating_sub(started.elapsed()).min(Duration::from_millis(250));
+            tokio::select! {
+                () = cancel.cancelled() => return self.stop_if_asked(waiting_for),
+                () = tokio::time::sleep(left) => self.listener.tick(started.elapsed()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::Interrupted, "stopped as asked")
+}
+
+/// An error is the verdict "unknown", with the error as evidence.
+fn unanswered(error: &Error) -> Checked {
+    let mut evidence = Evidence::new(error.to_string());
+    for cause in error.causes() {
+        evidence = evidence.fact("because", cause, None);
+    }
+    for seen in error.evidence() {
+        evidence = evidence.fact("seen", seen.clone(), None);
+    }
+    Checked { verdict: Verdict::Unknown, evidence, fix: error.hints().first().cloned() }
+}
+
+fn blocked_by(blocked: Vec<(String, Checked)>) -> Error {
+    let names: Vec<&str> = blocked.iter().map(|(id, _)| id.as_str()).collect();
+    let gates = if names.len() == 1 { "gate" } else { "gates" };
+    let mut error = Error::new(Kind::GateBlocked, format!("blocked by {} {gates}: {}", names.len(), names.join(", ")));
+    for (id, checked) in &blocked {
+        error = error.seen(format!("{id}: {} — {}", checked.verdict.word(), checked.evidence.summary));
+        for wrong in checked.evidence.wrong().take(10) {
+            error = error.seen(format!("  {}: {}", wrong.of, wrong.seen));
+        }
+    }
+    blocked.into_iter().filter_map(|(_, checked)| checked.fix).fold(error, Error::hint)
+}

@@ -1,0 +1,127 @@
+//! A step: one change of the world, or one wait for a change that others make.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::domain::Evidence;
+use crate::error::Result;
+
+use super::{Fact, Facts, SeenEvent};
+
+pub use futures::future::BoxFuture;
+
+/// What acting may do to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Nothing: it only waits for others.
+    ReadOnly,
+    /// Acting twice is the same as acting once.
+    Repeatable,
+    /// Acting twice would be two effects: only after a probe that says "not yet".
+    OneWay,
+}
+
+/// Can look at the world and say whether it is done; can make it so.
+pub trait Step: Send + Sync {
+    /// Stable name: `tag`, `rollout`.
+    fn id(&self) -> &'static str;
+    /// For people: "Tag release/v1.2.0 on a1b2c3d".
+    fn title(&self, facts: &Facts) -> String;
+    fn effect(&self) -> Effect;
+    /// World time after which a wait is given up (exit 12); `None` for steps that do not wait.
+    fn deadline(&self) -> Option<Duration> {
+        None
+    }
+    /// World time between two looks while waiting.
+    fn every(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+    /// Looks; changes nothing.
+    fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>>;
+    /// Changes the world. Called only after a probe said [`Probe::NotYet`], with the intent journalled.
+    fn act<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+        let (_, _) = (facts, io);
+        Box::pin(async { Ok(Act::Waiting { note: String::new() }) })
+    }
+    /// What a passed deadline means, in the field's exit codes: [`crate::Kind::TimedOut`] unless told.
+    fn overdue(&self, waited_for: &str) -> crate::Error {
+        crate::Error::new(crate::Kind::TimedOut, format!("still waiting for {waited_for}"))
+    }
+}
+
+/// What a look found.
+#[derive(Debug, Clone)]
+pub enum Probe {
+    /// It is as it should be.
+    Done(Done),
+    /// It is not; the note says what is missing ("2 of 6 services ready: search 0/2").
+    NotYet(String),
+    /// Something else is there instead, and only a person can say what is right.
+    Conflict(String),
+}
+
+/// What acting did.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// The effect is there.
+    Done(Done),
+    /// It is under way; a probe will tell.
+    Waiting { note: String },
+}
+
+/// Evidence of a finished step, and the choices that it made.
+#[derive(Debug, Clone, Default)]
+pub struct Done {
+    pub evidence: Evidence,
+    pub facts: Vec<Fact>,
+}
+
+impl Done {
+    #[must_use]
+    pub fn new(evidence: Evidence) -> Self {
+        Self { evidence, facts: Vec::new() }
+    }
+
+    /// Done, with one line.
+    pub fn said(summary: impl Into<String>) -> Self {
+        Self::new(Evidence::new(summary))
+    }
+
+    #[must_use]
+    pub fn learn(mut self, fact: Fact) -> Self {
+        self.facts.push(fact);
+        self
+    }
+}
+
+/// What a step or gate may use of the engine: progress, the clock, cancellation. Nothing else.
+#[derive(Debug, Clone)]
+pub struct StepIo {
+    pub clock: Clock,
+    /// Set when a person or the system asked us to stop.
+    pub cancel: CancellationToken,
+    /// Whether the run only looks (`--dry-run`).
+    pub dry_run: bool,
+    pub(super) id: &'static str,
+    pub(super) events: UnboundedSender<SeenEvent>,
+}
+
+impl StepIo {
+    /// Tells what is going on, in one line; shown, never journalled.
+    pub fn say(&self, note: impl Into<String>) {
+        // The receiver lives as long as the step; after that nobody listens, and nothing is lost.
+        let _ = self.events.send(SeenEvent::Progress { id: self.id, note: note.into() });
+    }
+
+    /// World time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
