@@ -9,8 +9,10 @@ pub mod github;
 pub mod kube;
 pub mod postgres;
 pub mod scenario;
+pub mod serve;
 pub mod shape;
 pub mod world;
 
 pub use scenario::Scenario;
+pub use serve::{Manifest, Options, Rehearsal};
 pub use world::World;

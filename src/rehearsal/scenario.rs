@@ -4,6 +4,35 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
+/// File name and text of every scenario, in the order in which `rehearse list` shows them.
+const FILES: &[(&str, &str)] = &[
+    ("clean", include_str!("scenarios/clean.yaml")),
+    ("ci-red", include_str!("scenarios/ci-red.yaml")),
+    ("ci-no-checks", include_str!("scenarios/ci-no-checks.yaml")),
+    ("ci-required-skipped", include_str!("scenarios/ci-required-skipped.yaml")),
+    ("soak-short", include_str!("scenarios/soak-short.yaml")),
+    ("soak-reset", include_str!("scenarios/soak-reset.yaml")),
+    ("rebuilt-bytes", include_str!("scenarios/rebuilt-bytes.yaml")),
+    ("staging-unhealthy", include_str!("scenarios/staging-unhealthy.yaml")),
+    ("error-spike-staging", include_str!("scenarios/error-spike-staging.yaml")),
+    ("approval-denied", include_str!("scenarios/approval-denied.yaml")),
+    ("approval-expired", include_str!("scenarios/approval-expired.yaml")),
+    ("approval-rule-absent", include_str!("scenarios/approval-rule-absent.yaml")),
+    ("workflow-fails", include_str!("scenarios/workflow-fails.yaml")),
+    ("image-missing", include_str!("scenarios/image-missing.yaml")),
+    ("crash-loop", include_str!("scenarios/crash-loop.yaml")),
+    ("image-pull-error", include_str!("scenarios/image-pull-error.yaml")),
+    ("never-ready", include_str!("scenarios/never-ready.yaml")),
+    ("argo-old-revision", include_str!("scenarios/argo-old-revision.yaml")),
+    ("argo-stuck", include_str!("scenarios/argo-stuck.yaml")),
+    ("git-push-race", include_str!("scenarios/git-push-race.yaml")),
+    ("wrong-cluster", include_str!("scenarios/wrong-cluster.yaml")),
+    ("lock-held", include_str!("scenarios/lock-held.yaml")),
+    ("api-flaky", include_str!("scenarios/api-flaky.yaml")),
+];
+
 /// One YAML file under `scenarios/`, compiled in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +48,32 @@ pub struct Scenario {
     pub exit: BTreeMap<String, u8>,
     #[serde(default)]
     pub world: Knobs,
+}
+
+impl Scenario {
+    /// Every scenario, in the order of `rehearse list`.
+    pub fn all() -> Result<Vec<Self>> {
+        FILES.iter().map(|(name, text)| parse(name, text)).collect()
+    }
+
+    /// The scenario of that name. An unknown name is a usage error that names the nearest one.
+    pub fn named(name: &str) -> Result<Self> {
+        if let Some((name, text)) = FILES.iter().find(|(known, _)| *known == name) {
+            return parse(name, text);
+        }
+        let near = FILES.iter().map(|(known, _)| (strsim::jaro_winkler(name, known), *known));
+        let nearest = near.filter(|(likeness, _)| *likeness > 0.7).max_by(|a, b| a.0.total_cmp(&b.0));
+        let error = Error::usage(format!("there is no scenario {name:?}"));
+        let error = match nearest {
+            Some((_, known)) => error.hint(format!("did you mean {known}?")),
+            None => error,
+        };
+        Err(error.hint("gospel-release rehearse list"))
+    }
+}
+
+fn parse(name: &str, text: &str) -> Result<Scenario> {
+    serde_yaml::from_str(text).map_err(|error| Error::internal(format!("read scenario {name}")).because(error))
 }
 
 /// What differs from a clean world. Durations are world time in config's form (`24h`, `8m`).
@@ -43,6 +98,8 @@ pub struct Knobs {
     /// The configured cluster ARN is not the one that answers.
     pub wrong_cluster: bool,
     pub lock: Option<LockHeld>,
+    /// Nobody has attested the smoke test of the candidate.
+    pub unattested: bool,
     /// Every API answers 429, 500, resets or slowly, this share of the time (0 to 1).
     pub flaky: f64,
 }
@@ -86,11 +143,13 @@ pub struct Approval {
     pub answer: Answer,
     /// World time from the question to the answer.
     pub after: String,
+    /// World time after which GitHub gives the waiting job up: 30 days, unless the story shortens it.
+    pub expires_after: String,
 }
 
 impl Default for Approval {
     fn default() -> Self {
-        Self { rule: true, answer: Answer::Approve, after: "8m".into() }
+        Self { rule: true, answer: Answer::Approve, after: "8m".into(), expires_after: "30d".into() }
     }
 }
 
@@ -99,7 +158,7 @@ impl Default for Approval {
 pub enum Answer {
     Approve,
     Reject,
-    /// Nobody ever answers; the wait expires after 30 days (GitHub's limit).
+    /// Nobody ever answers; the wait expires (see [`Approval::expires_after`]).
     Never,
 }
 
@@ -151,4 +210,26 @@ pub struct LockHeld {
     pub run: String,
     /// Whether the holder still renews it.
     pub alive: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_is_its_file_and_says_how_promote_ends() {
+        for ((file, _), scenario) in FILES.iter().zip(Scenario::all().unwrap()) {
+            assert_eq!(*file, scenario.name);
+            assert!(scenario.exit.contains_key("promote"), "{file}");
+            assert!(!scenario.breaks.is_empty() && !scenario.engineer.is_empty(), "{file}");
+        }
+        assert_eq!(FILES.len(), 23);
+        assert!(Scenario::named("clean").unwrap().world.soak.hours > 24.0);
+    }
+
+    #[test]
+    fn an_unknown_name_gets_the_nearest_one() {
+        let error = Scenario::named("crashloop").unwrap_err();
+        assert_eq!(error.hints()[0], "did you mean crash-loop?");
+    }
 }
