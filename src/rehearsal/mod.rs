@@ -4,9 +4,11 @@
 //! AWS' bytes, a real Git repository) and honest where it is not: an unknown route answers 501.
 
 pub mod aws;
+pub mod controllers;
 pub mod git;
 pub mod github;
 pub mod kube;
+pub mod kubelet;
 pub mod postgres;
 pub mod scenario;
 pub mod serve;
