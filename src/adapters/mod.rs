@@ -1,3 +1,4 @@
 //! The outside, spoken to: one narrow client per system. The wire is the seam; nothing here knows what a release is.
 
+pub mod aws;
 pub mod retry;

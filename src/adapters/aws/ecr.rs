@@ -1,0 +1,201 @@
+//! ECR: which images exist, under which digest, until when.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ecr::primitives::DateTime;
+use aws_sdk_ecr::types::{ImageDetail, ImageFailureCode, ImageIdentifier};
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+
+use super::client::Aws;
+use super::errors::{absent_is_none, sdk_error};
+use crate::domain::Digest;
+use crate::error::{Attempting, Error, Result};
+
+/// How many requests of one batch are under way at a time (ECR allows some hundred a second).
+const CONCURRENCY: usize = 32;
+
+/// An image that is in ECR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInfo {
+    pub digest: Digest,
+    pub tags: Vec<String>,
+    pub pushed_at: Option<Timestamp>,
+    /// Media type of its manifest: an image, or an index over several platforms.
+    pub media_type: Option<String>,
+    pub size_bytes: Option<i64>,
+}
+
+/// Images of one repository that are asked for together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ImageId {
+    Tag(String),
+    Digest(Digest),
+}
+
+impl Aws {
+    /// The images of `repository` under `ids`, those that exist, in no order. One that is missing is left out.
+    ///
+    /// # Errors
+    /// `NotFound` when the repository itself is missing.
+    pub async fn describe_images(&self, repository: &str, ids: &[ImageId]) -> Result<Vec<ImageInfo>> {
+        // One missing image fails the whole request (ImageNotFoundException), so each is asked for by itself.
+        let found: Vec<Option<ImageInfo>> = stream::iter(ids)
+            .map(|id| self.describe_image(repository, id))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The image under one id; `None` when it is not there.
+    pub async fn describe_image(&self, repository: &str, id: &ImageId) -> Result<Option<ImageInfo>> {
+        let what = match id {
+            ImageId::Tag(tag) => format!("look for image {repository}:{tag} in ECR"),
+            ImageId::Digest(digest) => format!("look for image {repository}@{} in ECR", digest.short()),
+        };
+        let wanted = identifier(id);
+        let asked = self
+            .retry()
+            .read(async || {
+                let sent = self.ecr().describe_images().repository_name(repository).image_ids(wanted.clone());
+                sent.send().await.map_err(|error| {
+                    let missing = error.as_service_error().is_some_and(|e| e.is_repository_not_found_exception());
+                    let ours = sdk_error(&what, error, self.profile());
+                    // Of the two things that can be missing, a missing repository is a wrong configuration.
+                    if missing { ours.class(crate::error::Class::Terminal).hint(repository_hint(self)) } else { ours }
+                })
+            })
+            .await;
+        absent_is_none(asked)?
+            .and_then(|answer| answer.image_details().first().cloned())
+            .map(|detail| image_info(&detail).attempting(|| what.clone()))
+            .transpose()
+    }
+
+    /// The digest behind a tag; `None` when the tag is not there.
+    pub async fn digest_of(&self, repository: &str, tag: &str) -> Result<Option<Digest>> {
+        Ok(self.describe_image(repository, &ImageId::Tag(tag.to_owned())).await?.map(|image| image.digest))
+    }
+
+    /// The image under `digest`; `None` when it is gone (or never was there).
+    pub async fn exists(&self, repository: &str, digest: &Digest) -> Result<Option<ImageInfo>> {
+        self.describe_image(repository, &ImageId::Digest(digest.clone())).await
+    }
+
+    /// [`Aws::describe_image`] for many repositories at once; the answers are keyed as they were asked.
+    pub async fn images(&self, wanted: &[(String, ImageId)]) -> Result<BTreeMap<(String, ImageId), Option<ImageInfo>>> {
+        stream::iter(wanted)
+            .map(async |(repository, id)| {
+                let found = self.describe_image(repository, id).await?;
+                Ok::<_, Error>(((repository.clone(), id.clone()), found))
+            })
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await
+    }
+
+    /// All digests under which the same image may be seen running: `digest` itself and, if it names an index, the image
+    /// of each platform in it (a pod's `imageID` may be either). Empty when the image is not there.
+    pub async fn equivalents(&self, repository: &str, digest: &Digest) -> Result<Vec<Digest>> {
+        let what = format!("read the manifest of {repository}@{} in ECR", digest.short());
+        let wanted = identifier(&ImageId::Digest(digest.clone()));
+        let answer = self
+            .retry()
+            .read(async || {
+                let sent = self.ecr().batch_get_image().repository_name(repository).image_ids(wanted.clone());
+                let sent = MANIFEST_TYPES.iter().fold(sent, |sent, kind| sent.accepted_media_types(*kind));
+                sent.send().await.map_err(|error| sdk_error(&what, error, self.profile()))
+            })
+            .await?;
+        if let Some(failure) = answer.failures().first() {
+            return match failure.failure_code() {
+                Some(ImageFailureCode::ImageNotFound) => Ok(Vec::new()),
+                _ => Err(Error::outside(what).because(failure.failure_reason().unwrap_or("ECR gives no reason"))),
+            };
+        }
+        let manifest = answer.images().first().and_then(|image| image.image_manifest());
+        let mut all = vec![digest.clone()];
+        if let Some(manifest) = manifest {
+            all.extend(platform_digests(manifest).attempting(|| what)?);
+        }
+        Ok(all)
+    }
+}
+
+/// OCI image specification and Docker image manifest V2 schema 2: single images and indexes.
+const MANIFEST_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+
+/// The digests of the images in an index; none for a single image. Attestations (platform `unknown/unknown`) are no images.
+fn platform_digests(manifest: &str) -> Result<Vec<Digest>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        #[serde(default)]
+        manifests: Vec<Entry>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        digest: String,
+        platform: Option<Platform>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Platform {
+        #[serde(default)]
+        os: String,
+    }
+    let index: Index =
+        serde_json::from_str(manifest).map_err(|error| Error::outside("the manifest is not JSON").because(error))?;
+    let images = index.manifests.iter().filter(|entry| entry.platform.as_ref().is_none_or(|p| p.os != "unknown"));
+    images.map(|entry| entry.digest.parse()).collect()
+}
+
+fn identifier(id: &ImageId) -> ImageIdentifier {
+    match id {
+        ImageId::Tag(tag) => ImageIdentifier::builder().image_tag(tag).build(),
+        ImageId::Digest(digest) => ImageIdentifier::builder().image_digest(digest.as_str()).build(),
+    }
+}
+
+fn image_info(detail: &ImageDetail) -> Result<ImageInfo> {
+    Ok(ImageInfo {
+        digest: detail.image_digest().unwrap_or_default().parse()?,
+        tags: detail.image_tags().to_vec(),
+        pushed_at: detail.image_pushed_at().and_then(timestamp),
+        media_type: detail.image_manifest_media_type().map(ToOwned::to_owned),
+        size_bytes: detail.image_size_in_bytes(),
+    })
+}
+
+fn repository_hint(aws: &Aws) -> String {
+    format!("check images.registry and images.prefix, and that the repository is in region {}", aws.region())
+}
+
+/// An SDK time as ours; `None` outside the years that ours can hold.
+pub(super) fn timestamp(time: &DateTime) -> Option<Timestamp> {
+    Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_looked_into() {
+        let digest = |c: &str| format!("sha256:{}", c.repeat(64));
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [
+            {"digest": digest("a"), "platform": {"os": "linux", "architecture": "amd64"}},
+            {"digest": digest("b"), "platform": {"os": "linux", "architecture": "arm64"}},
+            {"digest": digest("c"), "platform": {"os": "unknown", "architecture": "unknown"}},
+        ]});
+        let found = platform_digests(&index.to_string()).unwrap();
+        assert_eq!(found.iter().map(Digest::as_str).collect::<Vec<_>>(), [digest("a"), digest("b")]);
+        let image = r#"{"schemaVersion":2,"config":{"digest":"sha256:00"},"layers":[]}"#;
+        assert!(platform_digests(image).unwrap().is_empty());
+        assert!(platform_digests("<html>").is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! AWS, as far as a release needs it: who we are, where the cluster is, which images exist.
+
+mod amplify;
+mod client;
+mod ecr;
+mod eks;
+mod eks_token;
+mod errors;
+mod lifecycle;
+mod secrets;
+
+pub use amplify::AmplifyJob;
+pub use client::{Aws, Identity};
+pub use ecr::{ImageId, ImageInfo};
+pub use eks::ClusterInfo;
+pub use eks_token::EksToken;
+pub use lifecycle::{CountType, LifecyclePolicy, LifecycleRule, TagStatus};
+pub use secrets::SecretInfo;
