@@ -5,5 +5,5 @@ mod monorepo;
 mod overlay;
 mod repo;
 
-pub use monorepo::create;
+pub use monorepo::{BOT, author, create, sha_tag};
 pub use repo::{Author, CommitInfo, RefChange, Repo, TagInfo};
