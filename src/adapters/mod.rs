@@ -1,4 +1,5 @@
 //! The outside, spoken to: one narrow client per system. The wire is the seam; nothing here knows what a release is.
 
-pub mod aws;
+pub mod github;
+pub mod http;
 pub mod retry;

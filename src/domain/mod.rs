@@ -1,5 +1,6 @@
 //! Plain values: what a release is made of. No I/O, no clock, no printing.
 
+mod changes;
 mod evidence;
 mod image;
 mod names;
@@ -7,6 +8,7 @@ mod text;
 mod version;
 mod world;
 
+pub use changes::{Change, Changes, CommitInfo, split_message};
 pub use evidence::{Evidence, Fact as EvidenceFact, Verdict};
 pub use image::{Digest, ImageRef};
 pub use names::{CommitSha, RunId, ServiceName};

@@ -1,0 +1,23 @@
+//! GitHub's REST API, as narrow as a release needs it. octocrab is the transport; the answers are our own small
+//! structs with the fields that are used, so that a new field or a new word of GitHub's breaks nothing.
+
+mod answer;
+mod checks;
+mod client;
+mod compare;
+mod environments;
+mod releases;
+mod required;
+mod rulesets;
+mod user;
+mod workflow;
+
+pub use checks::{CheckRun, Checks, Outcome, Status, newest_runs, newest_statuses};
+pub use client::{GitHub, Token, encode, token_from_gh};
+pub use compare::Compare;
+pub use environments::{BranchPolicy, Environment, Reviewer};
+pub use releases::{NewRelease, Release};
+pub use required::{Required, RequiredCheck};
+pub use rulesets::{TagRules, matches_ref};
+pub use user::{RepositoryInfo, User};
+pub use workflow::{Approval, Job, JobStep, PendingDeployment, Run};
