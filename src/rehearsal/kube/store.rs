@@ -130,15 +130,15 @@ impl Store {
         Ok((pick(&shelf.at(at)?), at))
     }
 
-    /// What happened to a resource after version `after`; 410 if that is forgotten.
-    pub(super) fn events_since(&self, res: &str, after: u64) -> Result<Vec<Event>, Status> {
+    /// What happened to a resource after version `after`, and the latest version; 410 if that is forgotten.
+    pub(super) fn events_since(&self, res: &str, after: u64) -> Result<(Vec<Event>, u64), Status> {
         let state = self.lock();
-        let Some(shelf) = state.shelves.get(res) else { return Ok(Vec::new()) };
+        let Some(shelf) = state.shelves.get(res) else { return Ok((Vec::new(), state.version)) };
         if after < shelf.compacted {
             return Err(too_old(after, shelf.compacted));
         }
         let fresh = shelf.history.partition_point(|event| event.version <= after);
-        Ok(shelf.history.range(fresh..).cloned().collect())
+        Ok((shelf.history.range(fresh..).cloned().collect(), state.version))
     }
 
     /// Creates an object. Fills name (from generateName), uid, creationTimestamp (if absent: a story may set one in
@@ -526,7 +526,7 @@ mod tests {
         let (past, _) = store.snapshot("configmaps", None, Some(then)).unwrap();
         assert_eq!(past.len(), 1);
         assert_eq!(past[0]["data"]["k"], "0");
-        assert_eq!(store.events_since("configmaps", then).unwrap().len(), 2);
+        assert_eq!(store.events_since("configmaps", then).unwrap().0.len(), 2);
         for n in 0..=HISTORY {
             store.modify("configmaps", "n", "a", |cm| cm["data"]["k"] = json!(n.to_string())).unwrap();
         }
