@@ -1,5 +1,15 @@
 //! The rehearsed AWS: one endpoint for every service, as the SDKs call it.
 
+mod amplify;
+mod ecr;
+mod eks;
 mod registry;
+mod router;
+mod secrets;
+mod sts;
+mod wire;
 
+pub use amplify::app_id;
 pub use registry::{Image, Registry, TagTaken};
+pub use router::{Cluster, router};
+pub use secrets::SECRETS;
