@@ -10,9 +10,12 @@ pub mod github;
 pub mod kube;
 pub mod kubelet;
 pub mod postgres;
+pub mod prometheus;
+pub mod promql;
 pub mod scenario;
 pub mod serve;
 pub mod shape;
+pub mod traffic;
 pub mod world;
 
 pub use scenario::Scenario;

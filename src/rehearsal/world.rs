@@ -21,6 +21,7 @@ pub struct World {
     pub repo: super::git::Repo,
     pub hub: super::github::Hub,
     pub databases: super::postgres::Databases,
+    pub traffic: super::traffic::Traffic,
 }
 
 /// One set of images that was built from one commit.
