@@ -79,9 +79,44 @@ pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
     headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
+/// A text with the credentials of every URL in it taken out: `https://t0ken@host/` → `https://…@host/`.
+#[must_use]
+pub fn redacted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || "/'\"?#".contains(c)).unwrap_or(after.len());
+        let (authority, tail) = after.split_at(end);
+        match authority.rfind('@') {
+            Some(at) => {
+                out.push('…');
+                out.push_str(&authority[at..]);
+            }
+            None => out.push_str(authority),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_taken_out_of_urls() {
+        for (text, shown) in [
+            ("https://user:p@ss@github.com/a/b.git", "https://…@github.com/a/b.git"),
+            ("fatal: 'https://t0ken@h/x' and ssh://git@h/y.", "fatal: 'https://…@h/x' and ssh://…@h/y."),
+            ("https://github.com/a/b@c", "https://github.com/a/b@c"),
+            ("no url: a@b", "no url: a@b"),
+        ] {
+            assert_eq!(redacted(text), shown);
+        }
+    }
 
     #[test]
     fn statuses_are_classified() {

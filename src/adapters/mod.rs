@@ -1,5 +1,6 @@
 //! The outside, spoken to: one narrow client per system. The wire is the seam; nothing here knows what a release is.
 
+pub mod git;
 pub mod github;
 pub mod http;
 pub mod retry;

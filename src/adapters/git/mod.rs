@@ -1,0 +1,16 @@
+//! The checkout: git2 for the object database, the `git` program for the network and for signing, so that people's
+//! SSH agents, credential helpers, pre-push hooks and signing keys work as they do by hand.
+
+mod checkout;
+mod network;
+mod objects;
+mod porcelain;
+mod tags;
+
+#[cfg(test)]
+mod tests;
+
+pub use checkout::{CheckoutState, Git, url_names_slug};
+pub use network::{Pushed, RemoteRef};
+pub use objects::PathChange;
+pub use tags::ReleaseTag;
