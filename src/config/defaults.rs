@@ -1,0 +1,216 @@
+//! The defaults: the runbook's own values.
+
+use std::time::Duration;
+
+use super::model::{
+    Announce, App, AppKind, Argo, Aws, Cluster, Config, Database, Environment, Gates, GitHub, Health, Images, Lock,
+    Migrations, Prometheus, Reach, Repository, Rollout, Service, Watch, Workflow, migrations_table,
+};
+
+impl Default for Config {
+    fn default() -> Self {
+        let database = |name: &str| Database {
+            migrations: format!("services/{name}/migrations"),
+            url_env: format!("{}_PG_URL", name.to_uppercase()),
+            staging_url_env: format!("STAGING_{}_PG_URL", name.to_uppercase()),
+            table: migrations_table(),
+            reach: Reach::direct(),
+        };
+        let service = |name: &str, database: Option<Database>| Service {
+            name: name.parse().expect("a literal service name"),
+            image: None,
+            deployment: None,
+            path: None,
+            database,
+        };
+        let app = |name: &str, kind, url: Option<&str>| App {
+            name: name.into(),
+            kind,
+            path: format!("apps/{name}"),
+            url: url.map(Into::into),
+            amplify_app: None,
+        };
+        Self {
+            project: "gospelib".into(),
+            repository: Repository::default(),
+            github: GitHub::default(),
+            workflow: Workflow::default(),
+            services: vec![
+                service("gateway", None),
+                service("content", Some(database("content"))),
+                service("auth", Some(database("auth"))),
+                service("search", None),
+                service("study", Some(database("study"))),
+                service("notify", None),
+            ],
+            apps: vec![
+                app("web", AppKind::Amplify, Some("https://gospelib.com")),
+                app("admin", AppKind::Amplify, Some("https://admin.gospelib.com")),
+                app("mobile", AppKind::Eas, None),
+            ],
+            images: Images::default(),
+            staging: Environment::named("staging", &[]),
+            production: Environment::named(
+                "production",
+                &["https://api.gospelib.com/health", "https://api.gospelib.com/ready", "https://gospelib.com"],
+            ),
+            argo: Argo::default(),
+            migrations: Migrations::default(),
+            gates: Gates::default(),
+            rollout: Rollout::default(),
+            watch: Watch::default(),
+            announce: Announce::default(),
+            lock: Lock::default(),
+        }
+    }
+}
+
+impl Default for Repository {
+    fn default() -> Self {
+        Self {
+            slug: "gospelib/gospelib".into(),
+            checkout: ".".into(),
+            remote: "origin".into(),
+            url: None,
+            main: "main".into(),
+            tags: "release/v*".parse().expect("a literal tag pattern"),
+        }
+    }
+}
+
+impl Default for GitHub {
+    fn default() -> Self {
+        Self { api: "https://api.github.com".into(), token_env: vec!["GH_TOKEN".into(), "GITHUB_TOKEN".into()] }
+    }
+}
+
+impl Default for Workflow {
+    fn default() -> Self {
+        Self {
+            file: "cd-production.yml".into(),
+            environment: "production".into(),
+            deploys_by_digest: false,
+            appears_within: minutes(5),
+            finishes_within: minutes(60),
+            wait_approval: minutes(24 * 60),
+        }
+    }
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self { registry: None, prefix: None, require_soaked_bytes: false }
+    }
+}
+
+impl Environment {
+    /// The runbook's staging or production.
+    fn named(name: &str, urls: &[&str]) -> Self {
+        Self {
+            aws: Aws::default(),
+            cluster: Cluster::default(),
+            namespace: format!("gospelib-{name}"),
+            overlay: format!("infra/k8s/overlays/{name}"),
+            replicas: 2,
+            health: Health::default(),
+            prometheus: Prometheus::default(),
+            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            reach: Reach { service: Some("{service}".into()), port: Some(8080), ..Reach::default() },
+            paths: vec!["/health".into(), "/ready".into()],
+            samples: 3,
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Prometheus {
+    fn default() -> Self {
+        Self {
+            reach: Reach {
+                service: Some("prometheus".into()),
+                namespace: Some("monitoring".into()),
+                port: Some(9090),
+                ..Reach::default()
+            },
+            requests: r#"sum by (service) (rate(http_requests_total{namespace="{namespace}"}[{window}]))"#.into(),
+            errors: r#"sum by (service) (rate(http_requests_total{namespace="{namespace}",code=~"5.."}[{window}]))"#
+                .into(),
+            p95: concat!(
+                "histogram_quantile(0.95, sum by (service, le) ",
+                r#"(rate(http_request_duration_seconds_bucket{namespace="{namespace}"}[{window}])))"#
+            )
+            .into(),
+            label: "service".into(),
+        }
+    }
+}
+
+impl Default for Argo {
+    fn default() -> Self {
+        Self {
+            cluster: None,
+            aws: None,
+            namespace: "argocd".into(),
+            application: "gospelib-production".into(),
+            staging_application: "gospelib-staging".into(),
+            syncs_within: minutes(15),
+            stuck_after: minutes(10),
+        }
+    }
+}
+
+impl Default for Migrations {
+    fn default() -> Self {
+        Self { program: "migrate".into(), finish_within: minutes(15) }
+    }
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            soak: minutes(24 * 60),
+            neutral_passes: false,
+            required_checks: Vec::new(),
+            error_ratio: 0.01,
+            window: minutes(60),
+            p95_seconds: 0.5,
+            p95_ratio: 1.25,
+            attestation_age: minutes(7 * 24 * 60),
+        }
+    }
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self { within: minutes(15), grace: minutes(3), restarts: 3 }
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { lasts: minutes(60), every: minutes(1), error_ratio: 0.01, p95_seconds: 0.5, restarts: 2, bad_looks: 3 }
+    }
+}
+
+impl Default for Lock {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(15) }
+    }
+}
+
+impl Default for Announce {
+    fn default() -> Self {
+        Self { github_release: true, webhook_env: None, webhook: None }
+    }
+}
+
+const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(n * 60)
+}

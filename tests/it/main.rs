@@ -1,0 +1,4 @@
+//! One integration test binary.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests stand outside the house")]
+
+mod reference;
