@@ -1,0 +1,485 @@
+//! Argo CD, through its Application objects: what is synced, what is under way, what was.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::connect::Cluster;
+use super::errors::kube_error;
+use crate::error::{Class, Error, Result};
+
+/// Annotation by which a refresh is asked for; the controller removes it when done.
+const REFRESH: &str = "argocd.argoproj.io/refresh";
+/// Who starts operations, in Argo's words.
+const US: &str = "gospel-release";
+
+/// The Applications of Argo CD's namespace.
+#[derive(Clone)]
+pub struct Applications {
+    cluster: Cluster,
+    namespace: String,
+}
+
+/// An Application.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AppState {
+    pub name: String,
+    /// `Synced`, `OutOfSync`, `Unknown`: the live objects compared with `revision`. May be about an old revision.
+    pub sync_status: String,
+    /// The commit that was last compared.
+    pub revision: Option<String>,
+    /// `Healthy`, `Progressing`, `Degraded`, `Suspended`, `Missing`, `Unknown`.
+    pub health: String,
+    pub health_message: String,
+    /// The operation under way, or else the last one. `None` between a request and its start.
+    pub operation: Option<Operation>,
+    /// An operation was asked for and the controller has not begun it.
+    pub operation_requested: bool,
+    /// Finished syncs, oldest first. Partial syncs (self-heal) leave no entry.
+    pub history: Vec<AppHistory>,
+    pub auto_sync: bool,
+    pub self_heal: bool,
+    /// The ApplicationSet (or other Application) that owns it: edits of its spec would be undone.
+    pub owner: Option<String>,
+    /// Images that its live objects name.
+    pub images: BTreeSet<String>,
+    /// `SyncError`, `ComparisonError`, …
+    pub conditions: Vec<AppCondition>,
+    pub reconciled_at: Option<Timestamp>,
+    pub repo_url: String,
+    pub source_path: String,
+    pub target_revision: String,
+    /// Namespace that it deploys to.
+    pub destination: String,
+    pub resource_version: String,
+}
+
+/// A sync operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// `Running`, `Terminating`, `Succeeded`, `Failed`, `Error`.
+    pub phase: String,
+    /// The commit that it syncs.
+    pub revision: Option<String>,
+    pub started_at: Option<Timestamp>,
+    /// Also set while a failed try waits for its retry, with phase `Running`.
+    pub finished_at: Option<Timestamp>,
+    pub message: String,
+    /// A user's name, or `automated`.
+    pub initiated_by: String,
+    pub retries: u32,
+}
+
+/// A finished sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppHistory {
+    pub id: i64,
+    pub revision: String,
+    pub deployed_at: Timestamp,
+}
+
+/// What Argo CD complains about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppCondition {
+    pub kind: String,
+    pub message: String,
+    pub at: Option<Timestamp>,
+}
+
+/// How thoroughly an Application is compared again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// Against Git.
+    Normal,
+    /// Against Git, with manifests made anew.
+    Hard,
+}
+
+impl Operation {
+    /// Whether it is under way (also when it waits for a retry).
+    #[must_use]
+    pub fn running(&self) -> bool {
+        matches!(self.phase.as_str(), "Running" | "Terminating")
+    }
+
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        self.phase == "Succeeded"
+    }
+
+    /// Whether its try failed and it waits to try again.
+    #[must_use]
+    pub fn waits_for_retry(&self) -> bool {
+        self.phase == "Running" && self.finished_at.is_some()
+    }
+}
+
+impl AppState {
+    #[must_use]
+    pub fn condition(&self, kind: &str) -> Option<&AppCondition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+}
+
+impl Applications {
+    /// `namespace`: Argo CD's own, not the one that is deployed to.
+    #[must_use]
+    pub fn new(cluster: &Cluster, namespace: &str) -> Self {
+        Self { cluster: cluster.clone(), namespace: namespace.to_owned() }
+    }
+
+    /// The Application `name`.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub async fn application(&self, name: &str) -> Result<AppState> {
+        state(self.object(name).await?)
+    }
+
+    /// Asks the controller to compare it again now.
+    pub async fn refresh(&self, name: &str, refresh: Refresh) -> Result<()> {
+        let how = if refresh == Refresh::Hard { "hard" } else { "normal" };
+        let patch = json!({"metadata": {"annotations": {REFRESH: how}}});
+        // Asked twice is compared once more: harmless.
+        let asked = self.cluster.retry().read(async || self.patch(name, &patch, "refresh").await);
+        asked.await.map(|_| ())
+    }
+
+    /// Asks the controller to end the operation under way. It ends later: look until it is gone. Answers `false` when none
+    /// was under way (any more).
+    pub async fn terminate(&self, name: &str) -> Result<bool> {
+        self.cluster
+            .retry()
+            .read(async || {
+                let state = self.application(name).await?;
+                match &state.operation {
+                    Some(operation) if operation.phase == "Running" => {}
+                    Some(operation) if operation.phase == "Terminating" => return Ok(true),
+                    _ => return Ok(false),
+                }
+                // As Argo's own server does it (Application controller, `TerminateOperation`); the version guards against
+                // ending an operation that began in between.
+                let patch = json!({
+                    "metadata": {"resourceVersion": state.resource_version},
+                    "status": {"operationState": {"phase": "Terminating"}}
+                });
+                match self.patch(name, &patch, "end the operation of").await {
+                    Ok(_) => Ok(true),
+                    Err(error) if error.is_conflict() => Err(error.class(Class::Transient { retry_after: None })),
+                    Err(error) => Err(error),
+                }
+            })
+            .await
+    }
+
+    /// Starts a sync to `revision` (a commit), with the Application's own options.
+    ///
+    /// # Errors
+    /// A conflict when an operation is requested or under way already, or the Application changed meanwhile.
+    pub async fn sync(&self, name: &str, revision: &str) -> Result<()> {
+        let begin = async || {
+            let object = self.object(name).await?;
+            let state = state(object.clone())?;
+            let busy = state.operation_requested || state.operation.as_ref().is_some_and(Operation::running);
+            if busy {
+                let what = format!("application {name} has an operation under way");
+                return Err(Error::outside(what).class(Class::Conflict));
+            }
+            let patch = json!({
+                "metadata": {"resourceVersion": state.resource_version},
+                "operation": operation(&object.data, revision)
+            });
+            self.patch(name, &patch, "sync").await.map(|_| ())
+        };
+        let begun = async || {
+            let object = self.object(name).await?;
+            let requested = &object.data["operation"];
+            let ours = requested["initiatedBy"]["username"] == US && requested["sync"]["revision"] == revision;
+            let state = state(object)?;
+            let running =
+                state.operation.is_some_and(|op| op.initiated_by == US && op.revision.as_deref() == Some(revision));
+            Ok((ours || running).then_some(()))
+        };
+        self.cluster.retry().write(begin, begun).await
+    }
+
+    async fn object(&self, name: &str) -> Result<DynamicObject> {
+        let found = self.cluster.get(&self.api(), name, "Argo CD application").await?;
+        found.ok_or_else(|| {
+            let what = format!("there is no Argo CD application {name} in namespace {}", self.namespace);
+            Error::outside(what).class(Class::NotFound).hint("check argo.application and argo.namespace")
+        })
+    }
+
+    async fn patch(&self, name: &str, patch: &Value, verb: &str) -> Result<DynamicObject> {
+        let patched = self.api().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.map_err(|error| kube_error(format!("{verb} Argo CD application {name}"), error))
+    }
+
+    fn api(&self) -> Api<DynamicObject> {
+        let resource = ApiResource {
+            group: "argoproj.io".into(),
+            version: "v1alpha1".into(),
+            api_version: "argoproj.io/v1alpha1".into(),
+            kind: "Application".into(),
+            plural: "applications".into(),
+        };
+        Api::namespaced_with(self.cluster.client().clone(), &self.namespace, &resource)
+    }
+}
+
+/// The operation that Argo's own server would start: prune and options as the Application's sync policy has them.
+fn operation(data: &Value, revision: &str) -> Value {
+    let policy = &data["spec"]["syncPolicy"];
+    let mut sync = json!({"revision": revision});
+    if policy["automated"]["prune"] == json!(true) {
+        sync["prune"] = json!(true);
+    }
+    if policy["syncOptions"].is_array() {
+        sync["syncOptions"] = policy["syncOptions"].clone();
+    }
+    let mut operation = json!({"initiatedBy": {"username": US}, "sync": sync});
+    if policy["retry"].is_object() {
+        operation["retry"] = policy["retry"].clone();
+    }
+    operation
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Wire {
+    spec: Spec,
+    status: Status,
+    operation: Option<Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    source: Source,
+    destination: Destination,
+    sync_policy: Option<SyncPolicy>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Source {
+    #[serde(rename = "repoURL")]
+    repo_url: String,
+    path: String,
+    target_revision: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Destination {
+    namespace: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct SyncPolicy {
+    automated: Option<Automated>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Automated {
+    self_heal: bool,
+    /// Argo CD 3.1: `enabled: false` switches auto-sync off although the block is there.
+    enabled: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    sync: Sync,
+    health: Health,
+    operation_state: Option<WireOperation>,
+    history: Vec<WireHistory>,
+    conditions: Vec<WireCondition>,
+    summary: Summary,
+    reconciled_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Sync {
+    status: String,
+    revision: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Health {
+    status: Option<String>,
+    message: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct WireOperation {
+    phase: String,
+    message: String,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    retry_count: u32,
+    sync_result: Option<SyncResult>,
+    operation: WireRequest,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct SyncResult {
+    revision: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct WireRequest {
+    sync: Option<SyncResult>,
+    initiated_by: InitiatedBy,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct InitiatedBy {
+    username: String,
+    automated: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireHistory {
+    id: i64,
+    #[serde(default)]
+    revision: String,
+    deployed_at: Timestamp,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct WireCondition {
+    #[serde(rename = "type")]
+    kind: String,
+    message: String,
+    last_transition_time: Option<Timestamp>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Summary {
+    images: BTreeSet<String>,
+}
+
+fn state(object: DynamicObject) -> Result<AppState> {
+    let metadata = object.metadata;
+    let name = metadata.name.unwrap_or_default();
+    let Wire { spec, status, operation } = serde_json::from_value(object.data)
+        .map_err(|error| Error::outside(format!("read Argo CD application {name}")).because(error))?;
+    let automated = spec.sync_policy.and_then(|policy| policy.automated);
+    let owners = metadata.owner_references.unwrap_or_default();
+    let mut history: Vec<AppHistory> = status
+        .history
+        .into_iter()
+        .map(|entry| AppHistory { id: entry.id, revision: entry.revision, deployed_at: entry.deployed_at })
+        .collect();
+    history.sort_by_key(|entry| entry.id);
+    Ok(AppState {
+        sync_status: if status.sync.status.is_empty() { "Unknown".into() } else { status.sync.status },
+        revision: status.sync.revision.filter(|revision| !revision.is_empty()),
+        health: status.health.status.unwrap_or_else(|| "Unknown".into()),
+        health_message: status.health.message,
+        operation: status.operation_state.map(Into::into),
+        operation_requested: operation.is_some_and(|request| !request.is_null()),
+        history,
+        auto_sync: automated.as_ref().is_some_and(|automated| automated.enabled != Some(false)),
+        self_heal: automated.as_ref().is_some_and(|automated| automated.self_heal),
+        owner: owners.into_iter().next().map(|owner| format!("{}/{}", owner.kind, owner.name)),
+        images: status.summary.images,
+        conditions: status
+            .conditions
+            .into_iter()
+            .map(|c| AppCondition { kind: c.kind, message: c.message, at: c.last_transition_time })
+            .collect(),
+        reconciled_at: status.reconciled_at,
+        repo_url: spec.source.repo_url,
+        source_path: spec.source.path,
+        target_revision: spec.source.target_revision,
+        destination: spec.destination.namespace,
+        resource_version: metadata.resource_version.unwrap_or_default(),
+        name,
+    })
+}
+
+impl From<WireOperation> for Operation {
+    fn from(wire: WireOperation) -> Self {
+        let found = wire.sync_result.into_iter().chain(wire.operation.sync).map(|sync| sync.revision);
+        let by = wire.operation.initiated_by;
+        Self {
+            phase: wire.phase,
+            revision: found.into_iter().find(|revision| !revision.is_empty()),
+            started_at: wire.started_at,
+            finished_at: wire.finished_at,
+            message: wire.message,
+            initiated_by: if by.automated || by.username.is_empty() { "automated".into() } else { by.username },
+            retries: wire.retry_count,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(status: Value) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
+            "metadata": {"name": "gospelib-production", "resourceVersion": "77", "ownerReferences": [
+                {"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet", "name": "gospelib", "uid": "u"}]},
+            "spec": {"project": "default", "destination": {"namespace": "gospelib-production"},
+                "source": {"repoURL": "https://github.example/g.git", "path": "infra/k8s/overlays/production", "targetRevision": "main"},
+                "syncPolicy": {"automated": {"prune": true, "selfHeal": true}, "syncOptions": ["CreateNamespace=false"]}},
+            "status": status
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_waiting_retry_is_still_under_way() {
+        let app = state(object(json!({
+            "sync": {"status": "Synced", "revision": "abc"}, "health": {"status": "Healthy"},
+            "operationState": {"phase": "Running", "startedAt": "2025-03-04T09:00:00Z", "finishedAt": "2025-03-04T09:00:05Z",
+                "message": "one or more tasks are running", "retryCount": 2,
+                "operation": {"sync": {"revision": "def"}, "initiatedBy": {"automated": true}}},
+            "history": [{"id": 4, "revision": "b", "deployedAt": "2025-03-02T00:00:00Z", "source": {"repoURL": "x"}},
+                {"id": 3, "revision": "a", "deployedAt": "2025-03-01T00:00:00Z", "source": {"repoURL": "x"}}],
+            "summary": {"images": ["r.example/gospelib-gateway:v1"]}
+        })))
+        .unwrap();
+        let operation = app.operation.as_ref().unwrap();
+        assert!(operation.running() && operation.waits_for_retry());
+        assert_eq!((operation.revision.as_deref(), operation.initiated_by.as_str()), (Some("def"), "automated"));
+        assert_eq!(app.history.last().unwrap().revision, "b");
+        assert!(app.auto_sync && app.self_heal);
+        assert_eq!(app.owner.as_deref(), Some("ApplicationSet/gospelib"));
+    }
+
+    #[test]
+    fn a_new_application_is_unknown_not_healthy() {
+        let app = state(object(json!({}))).unwrap();
+        assert_eq!((app.sync_status.as_str(), app.health.as_str()), ("Unknown", "Unknown"));
+        assert!(app.operation.is_none() && !app.operation_requested && app.revision.is_none());
+    }
+
+    #[test]
+    fn a_sync_keeps_the_applications_own_options() {
+        let request = operation(&object(json!({})).data, "abc");
+        assert_eq!(request["sync"]["prune"], json!(true));
+        assert_eq!(request["sync"]["syncOptions"], json!(["CreateNamespace=false"]));
+        assert_eq!(request["sync"]["revision"], "abc");
+    }
+}
