@@ -5,4 +5,5 @@ pub mod cluster;
 pub mod git;
 pub mod github;
 pub mod http;
+pub mod reach;
 pub mod retry;

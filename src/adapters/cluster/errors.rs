@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn api(code: u16, wait: u32) -> kube::Error {
-        let details = StatusDetails { retry_after_seconds: wait, ..StatusDetails::default() };
+        let details: StatusDetails = serde_json::from_value(serde_json::json!({"retryAfterSeconds": wait})).unwrap();
         kube::Error::Api(Status::failure("why", "Reason").with_code(code).with_details(details).boxed())
     }
 

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, ListParams, Portforwarder};
@@ -24,6 +25,7 @@ pub struct Target {
 pub struct Forwarded {
     stream: DuplexStream,
     forwarder: Portforwarder,
+    refusal: Option<BoxFuture<'static, Option<String>>>,
 }
 
 impl Cluster {
@@ -69,15 +71,16 @@ impl Cluster {
             })?
             .map_err(|error| kube_error(what(), error))?;
         let stream = forwarder.take_stream(*port).ok_or_else(|| Error::internal(what()))?;
-        Ok(Forwarded { stream, forwarder })
+        let refusal =
+            forwarder.take_error(*port).map(|refusal| Box::pin(refusal) as BoxFuture<'static, Option<String>>);
+        Ok(Forwarded { stream, forwarder, refusal })
     }
 }
 
 impl Forwarded {
-    /// Why the pod's end refused, if it said so (`connection refused`, …).
-    pub async fn refusal(&mut self, port: u16) -> Option<String> {
-        let error = self.forwarder.take_error(port)?;
-        tokio::time::timeout(std::time::Duration::from_millis(200), error).await.ok()?
+    /// Resolves to why the pod's end refused (`connection refused`, …), or to `None` when the connection ends without that.
+    pub fn take_refusal(&mut self) -> BoxFuture<'static, Option<String>> {
+        self.refusal.take().unwrap_or_else(|| Box::pin(std::future::ready(None)))
     }
 }
 
