@@ -219,6 +219,36 @@ fn hostile_yaml_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_megabyte_of_anything_is_answered_in_a_few_lines() {
+    let fill = |piece: &dyn Fn(usize) -> String| {
+        (0..)
+            .map(piece)
+            .scan(0, |size, piece| {
+                *size += piece.len();
+                (*size < 1_000_000).then_some(piece)
+            })
+            .collect::<String>()
+    };
+    let cases: [(&str, String); 9] = [
+        ("unknown keys", fill(&|n| format!("k{n}: 1\n"))),
+        ("the same key", fill(&|_| "project: a\n".into())),
+        ("items", format!("services:\n{}", fill(&|n| format!("- name: s{n}\n")))),
+        ("flow", format!("project: {{{}}}", fill(&|n| format!("k{n}: [], ")))),
+        ("brackets", fill(&|_| "[".into())),
+        ("one word", fill(&|_| "a".into())),
+        ("quotes", format!("project: \"{}\"", fill(&|_| "\\u0041 ".into()))),
+        ("question marks", fill(&|_| "? ".into())),
+        ("comments", fill(&|n| format!("# {n}\n"))),
+    ];
+    for (name, text) in cases {
+        if let Err(error) = load_text(text.as_bytes(), &[], &[]) {
+            let told = told(&error);
+            assert!(told.len() < 20_000, "{name}: {told}");
+        }
+    }
+}
+
+#[test]
 fn files_that_are_no_configuration_are_refused() {
     let big = vec![b'#'; 10 * 1024 * 1024];
     let told = load_text(&big, &[], &[]).unwrap_err();
