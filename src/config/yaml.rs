@@ -124,8 +124,9 @@ impl Builder<'_> {
         let origin = self.place.origin(start);
         let refuse = |message: &str| Err(Problem::new(&origin, "", message));
         let (anchor, tag) = match &event {
-            Event::Scalar(_, _, anchor, tag) => (*anchor, tag.is_some()),
-            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
+            Event::Scalar(_, _, anchor, tag) | Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => {
+                (*anchor, tag.is_some())
+            }
             Event::Alias(_) => return refuse(NO_ALIAS),
             _ => (0, false),
         };
