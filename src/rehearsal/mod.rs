@@ -5,17 +5,20 @@
 
 pub mod aws;
 pub mod controllers;
+pub mod faults;
 pub mod git;
 pub mod github;
 pub mod kube;
 pub mod kubelet;
 pub mod postgres;
+pub mod programs;
 pub mod prometheus;
 pub mod promql;
 pub mod scenario;
 pub mod serve;
 pub mod shape;
 pub mod traffic;
+pub mod webhook;
 pub mod world;
 
 pub use scenario::Scenario;
