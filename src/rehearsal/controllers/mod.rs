@@ -1,7 +1,23 @@
 //! What keeps the rehearsed cluster moving: one function per controller over the object store.
 
+mod argo;
+mod compare;
+mod cron;
+mod deployment;
+mod events;
+mod jobs;
+mod kubelet;
+mod memory;
+pub mod object;
+mod pods;
+mod replicaset;
+mod rollout;
 mod run;
+mod secrets;
 mod seed;
+mod sync;
 
+pub use jobs::OUTPUT as JOB_OUTPUT;
+pub use kubelet::{LOG_INTERVAL, running_since};
 pub use run::{Controllers, start};
 pub use seed::seed;
