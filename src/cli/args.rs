@@ -1,9 +1,11 @@
 //! The whole command line: global flags and the list of commands.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{checklist, completions, config, doctor, monitor, promote, rehearse, runs, tag};
 use crate::ui::style::ColorChoice;
@@ -22,6 +24,37 @@ pub struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads a command line; the first word is the program's name. The error knows its exit code and prints itself.
+    ///
+    /// Flags may stand before and after the command, where clap looks at each side alone: what spans both is seen to here.
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let line: Vec<OsString> = line.into_iter().collect();
+        let mut cli = Self::try_parse_from(&line)?;
+        cli.global.sets = every_set(&line);
+        if cli.global.interactive && cli.global.rehearse.is_none() {
+            let message = "--interactive is for rehearsals: add --rehearse";
+            return Err(Self::command().error(ErrorKind::MissingRequiredArgument, message));
+        }
+        Ok(cli)
+    }
+}
+
+/// All `--set` flags in order. clap keeps those on one side of the command only; no other flag takes a value that
+/// begins with `-`, so the word is always the flag.
+fn every_set(line: &[OsString]) -> Vec<String> {
+    let mut words = line.iter().filter_map(|word| word.to_str()).take_while(|word| *word != "--");
+    let mut sets = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--set" {
+            sets.extend(words.next().map(str::to_owned));
+        } else if let Some(set) = word.strip_prefix("--set=") {
+            sets.push(set.to_owned());
+        }
+    }
+    sets
 }
 
 /// Flags that every command takes.
@@ -44,7 +77,7 @@ pub struct Global {
     pub rehearse: Option<String>,
 
     /// In a rehearsal: ask the person what would otherwise be confirmed for them
-    #[arg(long, global = true, requires = "rehearse")]
+    #[arg(long, global = true)]
     pub interactive: bool,
 
     /// Look at everything, change nothing
@@ -115,12 +148,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split(' '))
+        Cli::read(line.split(' ').map(OsString::from))
     }
 
     #[test]
@@ -136,6 +167,14 @@ mod tests {
         assert_eq!(cli.global.rehearse.as_deref(), Some("ci-red"));
         let Command::Promote(promote) = cli.command else { panic!("not promote") };
         assert_eq!(promote.version.unwrap().to_string(), "v1.2.0");
+    }
+
+    #[test]
+    fn global_flags_may_stand_before_and_after_the_command() {
+        let cli = parse("gospel-release --rehearse --set a.b=1 promote --interactive --set=c=2 --output json").unwrap();
+        assert!(cli.global.interactive && cli.global.output == Output::Json);
+        assert_eq!(cli.global.sets, ["a.b=1", "c=2"]);
+        assert!(parse("gospel-release promote --rehearse --interactive").unwrap().global.interactive);
     }
 
     #[test]
