@@ -1,13 +1,38 @@
 //! The whole rehearsed world, served on 127.0.0.1.
 
+mod files;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::serve::ListenerExt as _;
+use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
-use super::{Scenario, World};
+use self::files::{ACCESS_KEY, Layout, SECRET_KEY, TOKEN, url_env};
+use super::aws::{self, Registry};
+use super::controllers::{self, Controllers};
+use super::faults::{self, Api};
+use super::github::{self, Hub};
+use super::kube::{self, AuthTokens, AwsKey, Identity, Store};
+use super::postgres::{self, Databases};
+use super::programs;
+use super::shape::Shape;
+use super::traffic::Traffic;
+use super::webhook::Webhook;
+use super::world::Past;
+use super::{Scenario, World, git, kubelet, prometheus};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
+
+/// World time at which every story begins: a Tuesday morning.
+const START: &str = "2025-03-04T09:00:00Z";
 
 /// Which world to serve.
 #[derive(Debug, Clone)]
@@ -48,13 +73,89 @@ pub struct Manifest {
 /// A served world; it ends with [`Rehearsal::shutdown`], or when it is dropped.
 pub struct Rehearsal {
     pub world: Arc<World>,
+    /// What was announced.
+    pub webhook: Webhook,
     manifest: Manifest,
+    servers: JoinSet<()>,
+    _controllers: Controllers,
+    _dir: Option<tempfile::TempDir>,
+}
+
+/// Base URLs, without a slash at the end.
+#[derive(Debug, Clone)]
+struct Endpoints {
+    kubernetes: String,
+    github: String,
+    git: String,
+    aws: String,
+    prometheus: String,
+    services: String,
+    webhook: String,
+    databases: BTreeMap<String, SocketAddr>,
+}
+
+/// Every port is bound before the world's clock starts, so that everything knows every address.
+struct Listeners {
+    kubernetes: TcpListener,
+    github: TcpListener,
+    aws: TcpListener,
+    prometheus: TcpListener,
+    services: TcpListener,
+    webhook: TcpListener,
+    databases: BTreeMap<String, TcpListener>,
 }
 
 impl Rehearsal {
     /// Builds the world and serves it; returns when every part answers.
     pub async fn start(options: Options) -> Result<Self> {
-        Err(Error::internal(format!("the {} world is not assembled yet", options.scenario.name)))
+        let dir = options.dir.is_none().then(temporary).transpose()?;
+        let root = dir.as_ref().map_or_else(|| options.dir.clone().unwrap_or_default(), |dir| dir.path().to_owned());
+        let root = absolute(root)?;
+        let layout = Layout { root };
+        let listeners = Listeners::bind().await?;
+        let shape = Shape::with_services(options.services);
+        let at = listeners.endpoints(&shape)?;
+        let identity = Identity::generate(&Clock::real())?;
+        layout.write(&layout.kubeconfig(), &files::kubeconfig(&shape, &at.kubernetes, identity.ca_pem())?)?;
+        let program =
+            std::env::current_exe().map_err(|error| Error::internal("find our own program").because(error))?;
+        programs::install(&layout.bin(), &program)?;
+
+        // The slow part comes before the clock starts: at an hour a second, it would cost the morning.
+        let (scenario, seed, start) = (options.scenario.clone(), options.seed, start());
+        let (registry, repo, past) = past(layout.clone(), shape.clone(), scenario.clone(), start, seed).await?;
+        files::clone(&layout, &repo, &at.git).await?;
+        let databases = databases(&shape, &repo, &past);
+        let hub = Hub::new(&shape, &scenario, &repo, &past, start, seed);
+        hub.serve_at(&at.github);
+
+        let clock = Clock::scaled_from_now(start, options.speed);
+        registry.keep_time(&clock);
+        let world = Arc::new(World {
+            kube: Store::new(clock.clone()),
+            clock,
+            seed,
+            scenario,
+            shape,
+            past,
+            registry,
+            repo,
+            hub,
+            databases,
+            traffic: Traffic::new(start),
+        });
+        controllers::seed(&world);
+        attest(&world)?;
+        world.traffic.observe(&world);
+        layout.write(&layout.config(), &files::config(&world, &layout, &at)?)?;
+
+        let webhook = Webhook::new(world.clock.clone());
+        let mut servers = JoinSet::new();
+        listeners.serve(&world, &webhook, identity, &at, &mut servers);
+        servers.spawn(Traffic::keep_observing(world.clone()));
+        let manifest = manifest(&world, &layout, &at);
+        let controllers = controllers::start(world.clone());
+        Ok(Self { world, webhook, manifest, servers, _controllers: controllers, _dir: dir })
     }
 
     /// What a client needs to know.
@@ -64,5 +165,217 @@ impl Rehearsal {
     }
 
     /// Stops every server and removes the files, if they were temporary.
-    pub async fn shutdown(self) {}
+    pub async fn shutdown(mut self) {
+        self.servers.shutdown().await;
+    }
+}
+
+fn start() -> Timestamp {
+    START.parse().expect("a literal timestamp")
+}
+
+fn temporary() -> Result<tempfile::TempDir> {
+    let made = tempfile::Builder::new().prefix("gospel-release-rehearsal-").tempdir();
+    made.map_err(|error| Error::outside("make a temporary directory").because(error))
+}
+
+fn absolute(root: PathBuf) -> Result<PathBuf> {
+    let failed = |error| Error::outside(format!("use the directory {}", root.display())).because(error);
+    std::fs::create_dir_all(&root).map_err(failed)?;
+    std::fs::canonicalize(&root).map_err(failed)
+}
+
+/// The repository, its past, and the images of that past, dated.
+async fn past(
+    layout: Layout,
+    shape: Shape,
+    scenario: Scenario,
+    start: Timestamp,
+    seed: u64,
+) -> Result<(Registry, git::Repo, Past)> {
+    let make = move || {
+        let registry = Registry::new(&shape, seed);
+        let (repo, past) = git::create(&layout.repository(), &shape, &scenario, &registry, start, seed)?;
+        let builds = past.releases.iter().chain([&past.candidate]).chain(repo.interruption());
+        for build in builds {
+            for (service, digest) in &build.images {
+                registry.date(&shape.object(service), digest, build.at);
+            }
+        }
+        Ok((registry, repo, past))
+    };
+    let made = tokio::task::spawn_blocking(make).await;
+    made.map_err(|error| Error::internal("make the rehearsed past").because(error))?
+}
+
+/// Staging has the candidate's migrations, production those of the last release.
+fn databases(shape: &Shape, repo: &git::Repo, past: &Past) -> Databases {
+    let databases = Databases::default();
+    let newest = |commit: &str, service: &str| {
+        let files = repo.list(commit, &format!("services/{service}/migrations"));
+        files.iter().filter_map(|name| name.split_once('_')?.0.parse::<i64>().ok()).max()
+    };
+    for service in &shape.databases {
+        databases.set("staging", service, newest(&past.candidate.commit, service));
+        let released = past.releases.last().and_then(|release| newest(&release.commit, service));
+        databases.set("production", service, released);
+    }
+    databases
+}
+
+/// A colleague has tried the candidate on staging by hand, an hour before the story begins.
+fn attest(world: &World) -> Result<()> {
+    let candidate = &world.past.candidate.commit;
+    let statement = json!({
+        "gate": "smoke",
+        "commit": candidate,
+        "who": "rhea-reviewer",
+        "at": world.traffic.start() - std::time::Duration::from_secs(3600),
+        "note": "sign-in, search, reading, notes and sharing tried on staging",
+        "link": format!("https://github.com/{}/wiki/Smoke-tests", world.shape.slug),
+    });
+    if world.scenario.world.unattested {
+        return Ok(());
+    }
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": "gospel-release-attestations", "namespace": world.shape.namespace("production") },
+        "data": { format!("smoke.{candidate}"): statement.to_string() },
+    });
+    let failed = |status: kube::Status| {
+        Error::internal(format!("seed the attestation of the smoke test: {}", status.to_value()["message"]))
+    };
+    world.kube.create("configmaps", object).map(drop).map_err(failed)
+}
+
+async fn bind() -> Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .map_err(|error| Error::outside("listen on a port of 127.0.0.1").because(error))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|error| Error::outside("ask for a listener's port").because(error))
+}
+
+impl Listeners {
+    async fn bind() -> Result<Self> {
+        let databases = [("staging".to_owned(), bind().await?), ("production".to_owned(), bind().await?)];
+        Ok(Self {
+            kubernetes: bind().await?,
+            github: bind().await?,
+            aws: bind().await?,
+            prometheus: bind().await?,
+            services: bind().await?,
+            webhook: bind().await?,
+            databases: databases.into_iter().collect(),
+        })
+    }
+
+    fn endpoints(&self, shape: &Shape) -> Result<Endpoints> {
+        let http = |listener| address(listener).map(|at| format!("http://{at}"));
+        let github = http(&self.github)?;
+        let databases = self.databases.iter().map(|(name, listener)| Ok((name.clone(), address(listener)?)));
+        Ok(Endpoints {
+            kubernetes: format!("https://{}", address(&self.kubernetes)?),
+            git: format!("{github}/git/{}.git", shape.slug),
+            github,
+            aws: http(&self.aws)?,
+            prometheus: http(&self.prometheus)?,
+            services: http(&self.services)?,
+            webhook: http(&self.webhook)?,
+            databases: databases.collect::<Result<_>>()?,
+        })
+    }
+
+    fn serve(self, world: &Arc<World>, webhook: &Webhook, identity: Identity, at: &Endpoints, to: &mut JoinSet<()>) {
+        let flaky = |router: Router, api: Api| faults::layer(router, api, world.seed, world.scenario.world.flaky);
+        let keys = vec![AwsKey { id: ACCESS_KEY.into(), secret: SECRET_KEY.into() }];
+        let tokens = AuthTokens::new(TOKEN, &world.shape.cluster, world.clock.clone()).with_aws_keys(keys);
+        let cluster = aws::Cluster { endpoint: at.kubernetes.clone(), ca_pem: identity.ca_pem().to_owned() };
+        let kubernetes = flaky(kube::router(world.clone(), tokens), Api::Kubernetes);
+        let listener = self.kubernetes;
+        to.spawn(async move {
+            // It serves until it is dropped; there is nobody to tell about a socket that broke.
+            let _ = kube::serve_tls(kubernetes, listener, &identity).await;
+        });
+        let hosting = flaky(git::http::router(world.clone()), Api::Git);
+        let github = flaky(github::router(world.clone()), Api::GitHub).merge(hosting);
+        to.spawn(plain(self.github, github));
+        to.spawn(plain(self.aws, flaky(aws::router(world.clone(), cluster), Api::Aws)));
+        to.spawn(plain(self.prometheus, flaky(prometheus::router(world.clone()), Api::Prometheus)));
+        to.spawn(plain(self.services, kubelet::direct(world.clone())));
+        to.spawn(plain(self.webhook, flaky(webhook.router(), Api::Webhook)));
+        for (environment, listener) in self.databases {
+            to.spawn(postgres::serve(world.clone(), environment, listener));
+        }
+    }
+}
+
+/// Serves plain HTTP until it is dropped.
+async fn plain(listener: TcpListener, router: Router) {
+    let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
+    let _ = axum::serve(listener, router).await;
+}
+
+fn manifest(world: &World, layout: &Layout, at: &Endpoints) -> Manifest {
+    let urls = [
+        ("kubernetes", &at.kubernetes),
+        ("github", &at.github),
+        ("git", &at.git),
+        ("aws", &at.aws),
+        ("prometheus", &at.prometheus),
+        ("services", &at.services),
+        ("webhook", &at.webhook),
+    ];
+    Manifest {
+        scenario: world.scenario.name.clone(),
+        kubeconfig: layout.kubeconfig(),
+        git: at.git.clone(),
+        config: layout.config(),
+        urls: urls.into_iter().map(|(name, url)| (name.to_owned(), url.clone())).collect(),
+        environment: environment(world, layout, at),
+    }
+}
+
+fn environment(world: &World, layout: &Layout, at: &Endpoints) -> BTreeMap<String, String> {
+    let path = |path: PathBuf| path.to_string_lossy().into_owned();
+    let mut variables: BTreeMap<String, String> = [
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+        ("AWS_REGION", world.shape.region.clone()),
+        ("AWS_DEFAULT_REGION", world.shape.region.clone()),
+        ("AWS_ENDPOINT_URL", at.aws.clone()),
+        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
+        ("KUBECONFIG", path(layout.kubeconfig())),
+        ("GH_TOKEN", "ghp_rehearsal".to_owned()),
+        ("GITHUB_API_URL", at.github.clone()),
+        ("GIT_CONFIG_GLOBAL", path(layout.git_config())),
+        ("GIT_CONFIG_NOSYSTEM", "1".to_owned()),
+        ("GIT_TERMINAL_PROMPT", "0".to_owned()),
+        ("NO_PROXY", "127.0.0.1,localhost".to_owned()),
+        ("no_proxy", "127.0.0.1,localhost".to_owned()),
+        ("PATH", search_path(&layout.bin())),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    variables.extend(world.clock.to_env().map(|clock| ("GOSPEL_RELEASE_CLOCK".to_owned(), clock)));
+    for (environment, address) in &at.databases {
+        variables.extend(world.shape.databases.iter().map(|service| {
+            let url = format!("postgres://gospelib:rehearsal@{address}/{service}?sslmode=disable");
+            (url_env(environment, service), url)
+        }));
+    }
+    variables
+}
+
+/// PATH with our stand-ins first.
+#[allow(clippy::disallowed_methods, reason = "PATH is handed on with one directory more, nothing is configured by it")]
+fn search_path(bin: &std::path::Path) -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    format!("{}:{}", bin.display(), path.to_string_lossy())
 }

@@ -9,7 +9,7 @@ use super::wire::{Call, Fault, page, seconds};
 use crate::rehearsal::World;
 
 /// The secrets of an environment, below `<project>/<environment>/`.
-pub const SECRETS: [&str; 4] = ["clerk-secret-key", "database-url", "redis-url", "sentry-dsn"];
+pub const SECRETS: [&str; 3] = ["clerk-secret-key", "database-url", "redis-url"];
 
 pub(super) fn answer(world: &World, call: &Call) -> Result<Value, Fault> {
     match call.operation.as_str() {

@@ -1,0 +1,173 @@
+//! The files that clients of a served world need: kubeconfig, checkout, configuration, stand-ins.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::Endpoints;
+use crate::error::{Error, Result};
+use crate::process::Program;
+use crate::rehearsal::aws::app_id;
+use crate::rehearsal::{World, git::Repo, shape::Shape};
+
+/// The static token of the rehearsed cluster.
+pub(super) const TOKEN: &str = "rehearsal-dana-dev";
+/// The rehearsed AWS credentials; IAM is not rehearsed, signing in to the cluster is.
+pub(super) const ACCESS_KEY: &str = "AKIAREHEARSAL0000000";
+pub(super) const SECRET_KEY: &str = "rehearsal/only/this/is/no/secret/at/all0";
+
+/// Where everything is on disk.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub root: PathBuf,
+}
+
+impl Layout {
+    pub fn repository(&self) -> PathBuf {
+        self.root.join("gospelib.git")
+    }
+
+    pub fn checkout(&self) -> PathBuf {
+        self.root.join("checkout")
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root.join("kubeconfig")
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.root.join("gospel-release.yaml")
+    }
+
+    pub fn git_config(&self) -> PathBuf {
+        self.root.join("gitconfig")
+    }
+
+    pub fn bin(&self) -> PathBuf {
+        self.root.join("bin")
+    }
+
+    pub fn write(&self, path: &Path, text: &str) -> Result<()> {
+        std::fs::write(path, text).map_err(|error| Error::outside(format!("write {}", path.display())).because(error))
+    }
+}
+
+/// Clones the repository, as a developer has it: from disk, because nothing is served yet, with the remote's URL set.
+pub(super) async fn clone(layout: &Layout, repo: &Repo, url: &str) -> Result<()> {
+    layout.write(&layout.git_config(), "[user]\n\tname = Dana Dev\n\temail = dana@gospelib.example\n")?;
+    let git = || {
+        Program::new("git")
+            .env("GIT_CONFIG_GLOBAL", layout.git_config())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+    };
+    git().args(["clone", "--quiet", "--no-hardlinks"]).arg(repo.path()).arg(layout.checkout()).succeed().await?;
+    let settings: [&[&str]; 3] = [
+        &["remote", "set-url", "origin", url],
+        &["config", "user.name", "Dana Dev"],
+        &["config", "user.email", "dana@gospelib.example"],
+    ];
+    for args in settings {
+        git().args(args).cwd(layout.checkout()).succeed().await?;
+    }
+    Ok(())
+}
+
+/// A kubeconfig with one context, named like the cluster.
+pub(super) fn kubeconfig(shape: &Shape, server: &str, ca_pem: &str) -> Result<String> {
+    use base64::Engine as _;
+    let name = &shape.cluster;
+    yaml(&json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": name, "cluster": {
+            "server": server,
+            "certificate-authority-data": base64::engine::general_purpose::STANDARD.encode(ca_pem),
+        }}],
+        "users": [{ "name": "dana-dev", "user": { "token": TOKEN } }],
+        "contexts": [{ "name": name, "context": {
+            "cluster": name, "user": "dana-dev", "namespace": shape.namespace("production"),
+        }}],
+        "current-context": name,
+    }))
+}
+
+/// `gospel-release.yaml` for this world: every endpoint is on this machine.
+pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<String> {
+    let shape = &world.shape;
+    let site = |host: &str, path: &str| format!("{}/host/{host}{path}", at.services);
+    let environment = |name: &str, urls: Vec<String>| {
+        json!({
+            "aws": { "account": shape.account, "region": shape.region, "endpoint": at.aws },
+            "cluster": { "eks": shape.cluster, "arn": shape.cluster_arn() },
+            "namespace": shape.namespace(name),
+            "overlay": shape.overlay(name),
+            "replicas": shape.replicas,
+            "health": { "reach": { "by": "api-proxy", "service": "{service}", "port": 8080 } },
+            "prometheus": {
+                "reach": { "by": "api-proxy", "service": "prometheus", "namespace": "monitoring", "port": 9090 },
+            },
+            "urls": urls,
+        })
+    };
+    let public =
+        vec![site("api.gospelib.com", "/health"), site("api.gospelib.com", "/ready"), site("gospelib.com", "/")];
+    let text = yaml(&json!({
+        "project": shape.project,
+        "repository": { "slug": shape.slug, "checkout": layout.checkout(), "url": at.git },
+        "github": { "api": at.github },
+        "workflow": { "file": shape.workflow_file, "environment": shape.environment },
+        "services": shape.services.iter().map(|service| self::service(shape, service)).collect::<Vec<_>>(),
+        "apps": shape.apps.iter().map(|app| self::app(app, &site)).collect::<Vec<_>>(),
+        "staging": environment("staging", Vec::new()),
+        "production": environment("production", public),
+        "argo": {
+            "namespace": "argocd",
+            "application": shape.namespace("production"),
+            "staging_application": shape.namespace("staging"),
+        },
+        "migrations": { "program": layout.bin().join("migrate") },
+        "announce": { "github_release": true, "webhook": format!("{}/hooks/releases", at.webhook) },
+    }))?;
+    Ok(format!("# Written by the rehearsal: the {} world, on this machine.\n{text}", world.scenario.name))
+}
+
+fn service(shape: &Shape, service: &str) -> Value {
+    let mut value = json!({ "name": service });
+    if shape.databases.iter().any(|name| name == service) {
+        value["database"] = json!({
+            "migrations": format!("services/{service}/migrations"),
+            "url_env": url_env("production", service),
+            "staging_url_env": url_env("staging", service),
+            "reach": { "by": "direct" },
+        });
+    }
+    value
+}
+
+fn app(app: &str, site: &dyn Fn(&str, &str) -> String) -> Value {
+    let mut value =
+        json!({ "name": app, "kind": if app == "mobile" { "eas" } else { "amplify" }, "path": format!("apps/{app}") });
+    let host = match app {
+        "web" => "gospelib.com".to_owned(),
+        "mobile" => return value,
+        other => format!("{other}.gospelib.com"),
+    };
+    value["url"] = json!(site(&host, "/"));
+    value["amplify_app"] = json!(app_id(app));
+    value
+}
+
+/// Environment variable with a database's URL: `AUTH_PG_URL`, `STAGING_AUTH_PG_URL`.
+pub(super) fn url_env(environment: &str, service: &str) -> String {
+    let name = service.to_uppercase().replace('-', "_");
+    if environment == "production" {
+        format!("{name}_PG_URL")
+    } else {
+        format!("{}_{name}_PG_URL", environment.to_uppercase())
+    }
+}
+
+fn yaml(value: &Value) -> Result<String> {
+    serde_yaml::to_string(value).map_err(|error| Error::internal("write YAML").because(error))
+}
