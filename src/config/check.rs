@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::problem::Problem;
+use super::problem::{MOST, Problem};
 use super::schema::{self, alternatives, properties};
 use super::tree::{Entry, Node, Path, Value, shortened};
 
@@ -14,6 +14,9 @@ pub(super) fn layer(node: &Node) -> Vec<Problem> {
 }
 
 fn check(node: &Node, schema: &'static Json, path: &Path, problems: &mut Vec<Problem>) {
+    if problems.len() > MOST {
+        return;
+    }
     let (forms, nullable) = alternatives(schema);
     let section = properties(schema);
     match (&node.value, section) {
@@ -22,6 +25,9 @@ fn check(node: &Node, schema: &'static Json, path: &Path, problems: &mut Vec<Pro
         (Value::Null, Some(_)) => {}
         (Value::Map(entries), Some(known)) => {
             for entry in entries {
+                if problems.len() > MOST {
+                    return;
+                }
                 match known.get(&entry.key) {
                     Some(below) => check(&entry.node, below, &path.key(&entry.key), problems),
                     None => problems.push(unknown(entry, path, known)),

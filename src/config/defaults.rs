@@ -97,12 +97,6 @@ impl Default for Workflow {
     }
 }
 
-impl Default for Images {
-    fn default() -> Self {
-        Self { registry: None, prefix: None, require_soaked_bytes: false }
-    }
-}
-
 impl Environment {
     /// The runbook's staging or production.
     fn named(name: &str, urls: &[&str]) -> Self {
@@ -212,5 +206,5 @@ impl Default for Announce {
 }
 
 const fn minutes(n: u64) -> Duration {
-    Duration::from_secs(n * 60)
+    Duration::from_mins(n)
 }

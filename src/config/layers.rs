@@ -62,8 +62,9 @@ pub(super) fn read(path: &FilePath) -> Result<String> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let column = String::from_utf8_lossy(valid).chars().rev().take_while(|c| *c != '\n').count() + 1;
+        let valid = String::from_utf8_lossy(valid);
+        let line = valid.matches('\n').count() + 1;
+        let column = valid.chars().rev().take_while(|c| *c != '\n').count() + 1;
         Error::config(format!("{shown}:{line}:{column}: this is not UTF-8 text"))
     })
 }

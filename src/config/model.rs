@@ -159,7 +159,7 @@ pub enum AppKind {
 }
 
 /// Where images are kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Images {
     /// Registry and path before the repository's name: `<account>.dkr.ecr.<region>.amazonaws.com`.

@@ -16,7 +16,13 @@ pub(super) struct Problem {
 
 impl Problem {
     pub fn new(origin: &Origin, key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { origin: origin.clone(), key: key.into(), message: message.into() }
+        let mut message = message.into();
+        // A value that is repeated in it may be a megabyte long.
+        if let Some((end, _)) = message.char_indices().nth(LONGEST) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { origin: origin.clone(), key: key.into(), message }
     }
 
     /// Files before the environment before flags; in a file by line.
@@ -40,16 +46,26 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Characters of one message.
+const LONGEST: usize = 300;
+
+/// Beyond this many, a layer is not read further: it is no configuration.
+pub(super) const MOST: usize = 50;
+
 /// One error for all problems (exit 3). There must be at least one.
 pub(super) fn refuse(mut problems: Vec<Problem>) -> Error {
     problems.sort_by_key(Problem::rank);
     problems.dedup();
     let error = match problems.as_slice() {
         [only] => Error::config(only.to_string()),
-        all => all.iter().fold(
-            Error::config(format!("the configuration has {} mistakes, and is refused whole", all.len())),
+        all => all.iter().take(MOST).fold(
+            Error::config(format!("the configuration has {}, and is refused whole", counted(all.len()))),
             |error, problem| error.seen(problem.to_string()),
         ),
     };
     error.hint("docs/configuration.md names every key; `gospel-release config schema` is for editors")
+}
+
+fn counted(mistakes: usize) -> String {
+    if mistakes > MOST { format!("more than {MOST} mistakes") } else { format!("{mistakes} mistakes") }
 }

@@ -55,8 +55,11 @@ pub(super) fn properties(schema: &'static Value) -> Option<&'static serde_json::
     alternatives.into_iter().find_map(|one| one.get("properties")).and_then(Value::as_object)
 }
 
+/// Whether a text has a form, and if not, why.
+pub(super) type Form = fn(&str) -> Result<(), String>;
+
 /// What a text of this pattern must be beyond it: the parser that will read it.
-pub(super) fn form(pattern: &str) -> Option<fn(&str) -> Result<(), String>> {
+pub(super) fn form(pattern: &str) -> Option<Form> {
     match pattern {
         span::PATTERN => Some(|text| span::parse(text).map(drop)),
         SERVICE_NAME => Some(|text| text.parse::<ServiceName>().map(drop).map_err(|error| error.to_string())),

@@ -70,7 +70,7 @@ mod tests {
             let duration = parse(text).unwrap();
             assert_eq!(parse(&format(duration)).unwrap(), duration, "{text}");
         }
-        assert_eq!(format(Duration::from_secs(86_400)), "24h");
+        assert_eq!(format(Duration::from_hours(24)), "24h");
         for bad in ["", "24", "h", "1m1h", "1h1h", "-1h", "1.5h", "1 h", "99999999999999999999h"] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

@@ -70,11 +70,11 @@ fn layers_lie_over_each_other_and_every_value_knows_its_origin() {
     let config = &loaded.config;
     assert_eq!(config.production.namespace, "shop");
     assert_eq!(config.production.overlay, "infra/k8s/overlays/production", "the rest of a section stays");
-    assert_eq!(config.gates.soak, Duration::from_secs(12 * 3600));
-    assert_eq!(config.gates.window, Duration::from_secs(1800));
+    assert_eq!(config.gates.soak, Duration::from_hours(12));
+    assert_eq!(config.gates.window, Duration::from_mins(30));
     assert_eq!(config.production.aws.account.as_deref(), Some("012345678901"), "digits stay text");
     assert_eq!(config.github.token_env, ["MY_TOKEN"]);
-    assert_eq!(config.watch.lasts, Duration::from_secs(3 * 3600));
+    assert_eq!(config.watch.lasts, Duration::from_hours(3));
     assert_eq!(config.images.prefix, None);
     assert_eq!(loaded.dir, dir.path());
     let origin = |key: &str| loaded.origin(key).unwrap().to_string().replace(&dir.path().display().to_string(), "");
@@ -95,7 +95,7 @@ fn a_rehearsed_world_takes_no_real_endpoint_from_files_or_the_environment() {
     let loaded = load_in(dir.path(), file, &vars, &["watch.for=10m"]).unwrap();
     assert_eq!(loaded.config.project, "rehearsed");
     assert_eq!(loaded.config.github.api, "https://api.github.com");
-    assert_eq!(loaded.config.watch.lasts, Duration::from_secs(600));
+    assert_eq!(loaded.config.watch.lasts, Duration::from_mins(10));
     assert_eq!(loaded.origin("project").unwrap().to_string(), "rehearsal:1:10");
 }
 
@@ -214,8 +214,39 @@ fn hostile_yaml_is_refused_with_its_place() {
     }
     let deep = format!("project: {}{}\n", "[".repeat(5000), "]".repeat(5000));
     assert!(refused(&deep).contains("nested more than 32"));
-    let block: String = (0..100).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let block: Vec<String> = (0..100).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let block = block.concat();
     assert!(refused(&block).contains("nested more than 32"));
+}
+
+#[test]
+fn a_megabyte_of_anything_is_answered_in_a_few_lines() {
+    let fill = |piece: &dyn Fn(usize) -> String| {
+        (0..)
+            .map(piece)
+            .scan(0, |size, piece| {
+                *size += piece.len();
+                (*size < 1_000_000).then_some(piece)
+            })
+            .collect::<String>()
+    };
+    let cases: [(&str, String); 9] = [
+        ("unknown keys", fill(&|n| format!("k{n}: 1\n"))),
+        ("the same key", fill(&|_| "project: a\n".into())),
+        ("items", format!("services:\n{}", fill(&|n| format!("- name: s{n}\n")))),
+        ("flow", format!("project: {{{}}}", fill(&|n| format!("k{n}: [], ")))),
+        ("brackets", fill(&|_| "[".into())),
+        ("one word", fill(&|_| "a".into())),
+        ("quotes", format!("project: \"{}\"", fill(&|_| "\\u0041 ".into()))),
+        ("question marks", fill(&|_| "? ".into())),
+        ("comments", fill(&|n| format!("# {n}\n"))),
+    ];
+    for (name, text) in cases {
+        if let Err(error) = load_text(text.as_bytes(), &[], &[]) {
+            let told = told(&error);
+            assert!(told.len() < 20_000, "{name}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -168,7 +168,8 @@ fn repository(check: &mut Check<'_>, repository: &Repository) {
 fn workflow(check: &mut Check<'_>, workflow: &Workflow) {
     let path = Path::default().key("workflow");
     let file = &workflow.file;
-    let yaml = file.ends_with(".yml") || file.ends_with(".yaml");
+    let extension = std::path::Path::new(file).extension();
+    let yaml = extension.is_some_and(|extension| extension == "yml" || extension == "yaml");
     let message = format!("{file:?} is not the name of a file under .github/workflows/ (it ends in .yml or .yaml)");
     check.unless(yaml && !file.contains(['/', '\\']), &path.key("file"), message);
     check.not_blank(&path.key("environment"), &workflow.environment);

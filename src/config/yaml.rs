@@ -1,6 +1,7 @@
 //! YAML 1.2 (core schema) into a located tree. What a configuration does not need is refused, with its place:
 //! anchors, aliases, tags, several documents, duplicate keys, control characters, deep nesting.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -107,8 +108,15 @@ struct Open {
 
 enum Kind {
     List(Vec<Node>),
-    /// The key that waits for its value.
-    Map(Vec<Entry>, Option<(String, Origin)>),
+    /// What was read, and the key that waits for its value.
+    Map(Keys, Option<(String, Origin)>),
+}
+
+/// The entries of a mapping, and where each key stands among them.
+#[derive(Default)]
+struct Keys {
+    entries: Vec<Entry>,
+    places: HashMap<String, usize>,
 }
 
 impl Builder<'_> {
@@ -116,8 +124,9 @@ impl Builder<'_> {
         let origin = self.place.origin(start);
         let refuse = |message: &str| Err(Problem::new(&origin, "", message));
         let (anchor, tag) = match &event {
-            Event::Scalar(_, _, anchor, tag) => (*anchor, tag.is_some()),
-            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
+            Event::Scalar(_, _, anchor, tag) | Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => {
+                (*anchor, tag.is_some())
+            }
             Event::Alias(_) => return refuse(NO_ALIAS),
             _ => (0, false),
         };
@@ -135,7 +144,7 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, ..) => self.scalar(&text, style == ScalarStyle::Plain, origin),
             Event::SequenceStart(..) => self.begin(origin, Kind::List(Vec::new())),
-            Event::MappingStart(..) => self.begin(origin, Kind::Map(Vec::new(), None)),
+            Event::MappingStart(..) => self.begin(origin, Kind::Map(Keys::default(), None)),
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             _ => Ok(()),
         }
@@ -156,7 +165,7 @@ impl Builder<'_> {
         let Some(Open { origin, kind }) = self.open.pop() else { return Ok(()) };
         let value = match kind {
             Kind::List(items) => Value::List(items),
-            Kind::Map(entries, _) => Value::Map(entries),
+            Kind::Map(keys, _) => Value::Map(keys.entries),
         };
         self.put(Node::new(value, origin))
     }
@@ -175,15 +184,19 @@ impl Builder<'_> {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open { kind: Kind::List(items), .. }) => items.push(node),
-            Some(Open { kind: Kind::Map(entries, waiting), .. }) => {
+            Some(Open { kind: Kind::Map(keys, waiting), .. }) => {
                 // `begin` and `scalar` see to it that a key waits.
                 let Some((key, origin)) = waiting.take() else { return Ok(()) };
-                match entries.iter().find(|entry| entry.key == key) {
-                    Some(first) => {
-                        let message = format!("this key stands here twice; first at {}", first.origin);
-                        self.problems.push(Problem::new(&origin, around.to_string(), message));
+                if let Some(first) = keys.places.get(&key).and_then(|place| keys.entries.get(*place)) {
+                    let message = format!("this key stands here twice; first at {}", first.origin);
+                    let problem = Problem::new(&origin, around.to_string(), message);
+                    if self.problems.len() >= super::problem::MOST {
+                        return Err(problem);
                     }
-                    None => entries.push(Entry { key, origin, node }),
+                    self.problems.push(problem);
+                } else {
+                    keys.places.insert(key.clone(), keys.entries.len());
+                    keys.entries.push(Entry { key, origin, node });
                 }
             }
         }

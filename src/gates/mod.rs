@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The runbook's checklist, one file per item: each gate asks the world, and answers with evidence.
+
+pub mod attestation;
+pub mod ci;
+pub mod smoke;
+pub mod soak;
+mod timeline;
+mod waived;
+mod words;
+
+pub use attestation::Attestation;
+pub use ci::Ci;
+pub use smoke::Smoke;
+pub use waived::waived;

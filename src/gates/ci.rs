@@ -1,0 +1,296 @@
+//! "All CI checks pass": every check of the candidate's commit, and those that must exist.
+
+use crate::adapters::github::{Checks, GitHub, Outcome, Required};
+use crate::config::model::Gates;
+use crate::domain::{CommitSha, Evidence, Verdict, count, printable};
+use crate::engine::{BoxFuture, Checked, Facts, Gate, StepIo};
+use crate::error::Result;
+
+use super::words::{candidate, checks_page, some};
+
+/// Reads check runs and statuses both: the combined status omits check runs.
+pub struct Ci {
+    github: GitHub,
+    /// The branch whose rules say what is required.
+    branch: String,
+    limits: Gates,
+}
+
+impl Ci {
+    pub fn new(github: GitHub, branch: impl Into<String>, limits: Gates) -> Self {
+        Self { github, branch: branch.into(), limits }
+    }
+}
+
+impl Gate for Ci {
+    fn id(&self) -> &'static str {
+        "ci"
+    }
+
+    fn title(&self) -> String {
+        "All CI checks pass".into()
+    }
+
+    fn check<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Checked>> {
+        Box::pin(async {
+            let commit = match candidate(facts) {
+                Ok(candidate) => &candidate.commit,
+                Err(unknown) => return Ok(*unknown),
+            };
+            let (checks, required) =
+                futures::try_join!(self.github.checks(commit), self.github.required_checks(&self.branch))?;
+            let mut checked = judge(commit, &checks, &required, &self.limits);
+            checked.evidence = checked.evidence.from(format!("GitHub checks of {}", commit.short())).at(io.now());
+            if checked.evidence.link.is_none() {
+                checked.evidence.link = Some(checks_page(self.github.slug(), commit));
+            }
+            Ok(checked)
+        })
+    }
+}
+
+/// One report on the commit, run or status.
+struct Report<'a> {
+    name: &'a str,
+    /// Where it comes from; the app of a status is not told.
+    app: Option<i64>,
+    by: &'a str,
+    outcome: Outcome,
+    word: &'a str,
+    url: Option<&'a str>,
+}
+
+struct Must<'a> {
+    name: &'a str,
+    app: Option<i64>,
+    from: &'a str,
+}
+
+/// The verdict. Zero checks are not a pass; a required check that is missing, skipped or (unless configured) neutral is none.
+fn judge(commit: &CommitSha, checks: &Checks, required: &Required, limits: &Gates) -> Checked {
+    let reports = reports(checks);
+    let must = must(required, limits);
+    let mut evidence = Evidence::default();
+    let (mut failed, mut pending, mut met) = (Vec::new(), Vec::new(), 0);
+    let mut link = None;
+    for report in &reports {
+        let named = |must: &&Must| must.name == report.name && must.app.is_none_or(|app| report.app == Some(app));
+        let required = must.iter().any(|must| named(&must));
+        let ok = match report.outcome {
+            Outcome::Success => Some(true),
+            Outcome::Pending | Outcome::Failed => Some(false),
+            Outcome::Neutral if required => Some(limits.neutral_passes),
+            Outcome::Skipped if required => Some(false),
+            Outcome::Neutral | Outcome::Skipped => None,
+        };
+        let name = printable(report.name);
+        let word = printable(report.word);
+        if ok == Some(false) {
+            link = link.or(report.url);
+            match report.outcome {
+                Outcome::Pending => pending.push(name.clone()),
+                Outcome::Skipped | Outcome::Neutral => failed.push(format!("{name} (required, but {word})")),
+                _ => failed.push(format!("{name} ({word})")),
+            }
+        }
+        let kind = if required { "required" } else { "not required" };
+        evidence = evidence.fact(name, format!("{word}, {kind}, by {}", printable(report.by)), ok);
+    }
+    for must in &must {
+        let fits = |report: &&Report| {
+            // A status does not tell its app: where nothing else reports, it is taken, as GitHub itself may.
+            must.name == report.name && must.app.is_none_or(|app| report.app.is_none_or(|by| by == app))
+        };
+        if reports.iter().any(|report| fits(&report)) {
+            met += 1;
+        } else {
+            failed.push(format!("{} (required, but it never reported)", printable(must.name)));
+            evidence = evidence.fact(printable(must.name), format!("missing; required by {}", must.from), false);
+        }
+    }
+    for unknown in &required.unknown {
+        evidence = evidence.fact("required checks", printable(unknown), None);
+    }
+    evidence.link = link.map(str::to_owned);
+    let commit = commit.short();
+    // Rules that cannot be read may require more; what the configuration requires stands in for them.
+    let blind = !required.unknown.is_empty() && limits.required_checks.is_empty();
+    let (verdict, summary, fix) = if reports.is_empty() {
+        let fix = format!("run the CI of {commit} (gh workflow run), or release a build whose checks ran");
+        (Verdict::Unknown, format!("no check has reported on {commit}; that is not a pass"), fix)
+    } else if !failed.is_empty() {
+        let fix = format!("make {} pass on {commit}, or release a build on which they pass", some(&names(&failed)));
+        (Verdict::Fail, format!("{} on {commit}: {}", no_pass(failed.len()), some(&failed)), fix)
+    } else if !pending.is_empty() {
+        let fix = format!("wait for {}, then check again", some(&pending));
+        (Verdict::Fail, format!("{} on {commit} not finished: {}", count(pending.len(), "check"), some(&pending)), fix)
+    } else if blind {
+        let fix = "let the token read the rules of the branch, or name the checks in gates.required_checks";
+        (Verdict::Unknown, format!("which checks main requires cannot be read ({commit})"), fix.to_owned())
+    } else {
+        let asked =
+            if must.is_empty() { "none is required".into() } else { format!("{met} of {} required", must.len()) };
+        (Verdict::Pass, format!("{} passed on {commit} ({asked})", count(reports.len(), "check")), String::new())
+    };
+    evidence.summary = summary;
+    Checked { verdict, evidence, fix: Some(fix).filter(|fix| !fix.is_empty()) }
+}
+
+fn no_pass(n: usize) -> String {
+    if n == 1 { "1 check does not pass".into() } else { format!("{n} checks do not pass") }
+}
+
+/// Names without the word in brackets.
+fn names(failed: &[String]) -> Vec<String> {
+    failed.iter().map(|said| said.rsplit_once(" (").map_or(said.as_str(), |(name, _)| name).to_owned()).collect()
+}
+
+fn reports(checks: &Checks) -> Vec<Report<'_>> {
+    let runs = checks.runs.iter().map(|run| Report {
+        name: &run.name,
+        app: run.app_id,
+        by: if run.app.is_empty() { "an unknown app" } else { &run.app },
+        outcome: run.outcome(),
+        word: run.word(),
+        url: run.url.as_deref(),
+    });
+    let statuses = checks.statuses.iter().map(|status| Report {
+        name: &status.context,
+        app: None,
+        by: "commit status",
+        outcome: status.outcome(),
+        word: &status.state,
+        url: status.url.as_deref(),
+    });
+    runs.chain(statuses).collect()
+}
+
+fn must<'a>(required: &'a Required, limits: &'a Gates) -> Vec<Must<'a>> {
+    let rules = required.checks.iter().map(|check| Must { name: &check.context, app: check.app_id, from: &check.from });
+    let mut must: Vec<Must> = rules.collect();
+    for name in &limits.required_checks {
+        if !must.iter().any(|must| must.name == name) {
+            must.push(Must { name, app: None, from: "the configuration" });
+        }
+    }
+    must
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::github::{CheckRun, RequiredCheck, Status};
+
+    fn run(name: &str, conclusion: Option<&str>) -> CheckRun {
+        CheckRun {
+            id: 1,
+            name: name.into(),
+            app: "github-actions".into(),
+            app_id: Some(15368),
+            status: if conclusion.is_some() { "completed" } else { "in_progress" }.into(),
+            conclusion: conclusion.map(Into::into),
+            started: None,
+            completed: None,
+            url: Some(format!("https://ci/{name}")),
+        }
+    }
+
+    fn required(names: &[&str]) -> Required {
+        let check =
+            |name: &&str| RequiredCheck { context: (*name).into(), app_id: Some(15368), from: "ruleset 1".into() };
+        Required { checks: names.iter().map(check).collect(), unknown: Vec::new() }
+    }
+
+    fn judged(runs: Vec<CheckRun>, required: &Required, limits: &Gates) -> Checked {
+        let commit: CommitSha = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334".parse().unwrap();
+        judge(&commit, &Checks { runs, statuses: Vec::new() }, required, limits)
+    }
+
+    #[test]
+    fn all_green_is_a_pass() {
+        let runs = vec![run("ci / unit", Some("success")), run("docs", Some("skipped"))];
+        let checked = judged(runs, &required(&["ci / unit"]), &Gates::default());
+        assert_eq!(checked.verdict, Verdict::Pass);
+        assert_eq!(checked.evidence.summary, "2 checks passed on a1b2c3d (1 of 1 required)");
+        assert!(checked.fix.is_none());
+    }
+
+    #[test]
+    fn zero_checks_are_not_a_pass() {
+        let checked = judged(Vec::new(), &required(&["ci / unit"]), &Gates::default());
+        assert_eq!(checked.verdict, Verdict::Unknown);
+        assert!(checked.fix.unwrap().contains("a1b2c3d"));
+    }
+
+    #[test]
+    fn a_required_check_that_never_reported_fails() {
+        let checked = judged(vec![run("ci / lint", Some("success"))], &required(&["ci / unit"]), &Gates::default());
+        assert_eq!(checked.verdict, Verdict::Fail);
+        let said = "1 check does not pass on a1b2c3d: ci / unit (required, but it never reported)";
+        assert_eq!(checked.evidence.summary, said);
+        assert_eq!(
+            checked.fix.as_deref(),
+            Some("make ci / unit pass on a1b2c3d, or release a build on which they pass")
+        );
+    }
+
+    #[test]
+    fn a_skipped_or_neutral_required_check_is_no_success() {
+        let all = required(&["ci / unit"]);
+        for word in ["skipped", "neutral"] {
+            let checked = judged(vec![run("ci / unit", Some(word))], &all, &Gates::default());
+            assert_eq!(checked.verdict, Verdict::Fail, "{word}");
+            assert!(checked.evidence.summary.ends_with(&format!("ci / unit (required, but {word})")));
+        }
+        let lenient = Gates { neutral_passes: true, ..Gates::default() };
+        assert_eq!(judged(vec![run("ci / unit", Some("neutral"))], &all, &lenient).verdict, Verdict::Pass);
+        assert_eq!(judged(vec![run("ci / unit", Some("skipped"))], &all, &lenient).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn a_failure_that_is_not_required_fails_too_and_is_linked() {
+        let runs = vec![run("ci / unit", Some("success")), run("codecov", Some("failure"))];
+        let checked = judged(runs, &required(&["ci / unit"]), &Gates::default());
+        assert_eq!(checked.verdict, Verdict::Fail);
+        assert_eq!(checked.evidence.link.as_deref(), Some("https://ci/codecov"));
+    }
+
+    #[test]
+    fn pending_checks_are_named() {
+        let runs = vec![run("ci / unit", None), run("ci / lint", Some("success"))];
+        let checked = judged(runs, &required(&["ci / unit"]), &Gates::default());
+        assert_eq!(checked.verdict, Verdict::Fail);
+        assert_eq!(checked.fix.as_deref(), Some("wait for ci / unit, then check again"));
+    }
+
+    #[test]
+    fn another_apps_run_does_not_satisfy_a_pinned_check() {
+        let mut forged = run("ci / unit", Some("success"));
+        forged.app_id = Some(7);
+        let checked = judged(vec![forged], &required(&["ci / unit"]), &Gates::default());
+        assert_eq!(checked.verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn statuses_count_as_well_as_runs() {
+        let commit: CommitSha = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334".parse().unwrap();
+        let status =
+            |state: &str| Status { id: 1, context: "ci / unit".into(), state: state.into(), url: None, at: None };
+        let verdict = |state| {
+            let checks = Checks { runs: vec![run("x", Some("success"))], statuses: vec![status(state)] };
+            judge(&commit, &checks, &required(&["ci / unit"]), &Gates::default()).verdict
+        };
+        assert_eq!((verdict("success"), verdict("error")), (Verdict::Pass, Verdict::Fail));
+    }
+
+    #[test]
+    fn rules_that_cannot_be_read_are_unknown_unless_the_configuration_says_what_is_required() {
+        let blind = Required { checks: Vec::new(), unknown: vec!["branch protection: 403".into()] };
+        let runs = || vec![run("ci / unit", Some("success"))];
+        assert_eq!(judged(runs(), &blind, &Gates::default()).verdict, Verdict::Unknown);
+        let told = Gates { required_checks: vec!["ci / unit".into()], ..Gates::default() };
+        assert_eq!(judged(runs(), &blind, &told).verdict, Verdict::Pass);
+        let more = Gates { required_checks: vec!["ci / e2e".into()], ..Gates::default() };
+        assert_eq!(judged(runs(), &blind, &more).verdict, Verdict::Fail);
+    }
+}
