@@ -1,11 +1,14 @@
 //! Prometheus' query API. Empty answers and NaN are *no data*, never a number.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::http::{self as web, unreachable};
+use super::cluster::Cluster;
+use super::http as web;
+use super::reach::Route;
 use super::retry::Retry;
 use crate::config::model;
 use crate::error::{Class, Error, Result};
@@ -19,17 +22,14 @@ pub struct Sample {
     pub at: Timestamp,
 }
 
-/// A Prometheus server.
-#[derive(Debug, Clone)]
-pub struct Prometheus {
-    via: Via,
-    retry: Retry,
-}
+/// Longest wait for one answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How the server is reached.
-#[derive(Debug, Clone)]
-enum Via {
-    Url { client: reqwest::Client, base: String },
+/// A Prometheus server.
+#[derive(Clone)]
+pub struct Prometheus {
+    route: Route,
+    retry: Retry,
 }
 
 /// The three questions of an environment, filled in.
@@ -43,8 +43,8 @@ pub struct Queries {
 impl Queries {
     /// Fills `{namespace}` and `{window}` into the configured questions.
     #[must_use]
-    pub fn fill(config: &model::Prometheus, namespace: &str, window: std::time::Duration) -> Self {
-        let window = model::span::format(window.max(std::time::Duration::from_millis(1)));
+    pub fn fill(config: &model::Prometheus, namespace: &str, window: Duration) -> Self {
+        let window = model::span::format(window.max(Duration::from_millis(1)));
         // The namespace stands in a PromQL string.
         let namespace = namespace.replace('\\', r"\\").replace('"', "\\\"");
         let fill = |query: &str| query.replace("{namespace}", &namespace).replace("{window}", &window);
@@ -53,32 +53,37 @@ impl Queries {
 }
 
 impl Prometheus {
-    /// A server whose API is at `<base>/api/v1`.
-    pub fn at(base: &str) -> Result<Self> {
-        let base = base.trim_end_matches('/').to_owned();
-        Ok(Self { via: Via::Url { client: web::client()?, base }, retry: Retry::default() })
+    /// The server at the end of `route`; its API is at `/api/v1`.
+    #[must_use]
+    pub fn new(route: Route) -> Self {
+        Self { route, retry: Retry::default() }
+    }
+
+    /// The server of an environment, reached as configured.
+    pub fn of(config: &model::Prometheus, namespace: &str, cluster: Option<&Cluster>) -> Result<Self> {
+        Route::new(&config.reach, namespace, "prometheus", cluster).map(Self::new)
+    }
+
+    /// Where it is and how it is reached, for evidence.
+    #[must_use]
+    pub fn described(&self) -> String {
+        format!("Prometheus at {}", self.route.described())
     }
 
     /// An instant query, at `at` or at the server's now. Series without a number are left out: an empty answer is *no data*.
     pub async fn query(&self, promql: &str, at: Option<Timestamp>) -> Result<Vec<Sample>> {
-        let mut form = vec![("query", promql.to_owned())];
-        if let Some(at) = at {
-            form.push(("time", format!("{:.3}", at.as_duration().as_secs_f64())));
-        }
-        self.retry.read(async || self.once(&form).await).await
-    }
-
-    async fn once(&self, form: &[(&str, String)]) -> Result<Vec<Sample>> {
-        let (status, body) = match &self.via {
-            Via::Url { client, base } => {
-                let what = || format!("Prometheus POST {}/api/v1/query", web::redacted(base));
-                let sent = client.post(format!("{base}/api/v1/query")).form(form).send().await;
-                let response = sent.map_err(|error| unreachable(what(), error))?;
-                let status = response.status().as_u16();
-                (status, response.bytes().await.map_err(|error| unreachable(what(), error))?)
-            }
-        };
-        read(status, &body)
+        let time = at.map(|at| format!("{:.3}", at.as_duration().as_secs_f64()));
+        let mut form = vec![("query", promql)];
+        form.extend(time.as_deref().map(|time| ("time", time)));
+        self.retry
+            .read(async || {
+                let answer = self.route.post_form("/api/v1/query", &form, TIMEOUT).await?;
+                if answer.truncated {
+                    return Err(Error::outside("Prometheus' answer is too long").hint("aggregate the query by service"));
+                }
+                read(answer.status, &answer.body)
+            })
+            .await
     }
 }
 
@@ -107,8 +112,9 @@ struct Series {
 
 /// Reads an answer of the query API (prometheus.io, "HTTP API").
 fn read(status: u16, body: &[u8]) -> Result<Vec<Sample>> {
-    let Ok(answer) = serde_json::from_slice::<Answer>(body) else {
-        // A proxy's page, or half an answer.
+    // A proxy's page, the API server's own Status, or half an answer are no answers of Prometheus.
+    let own = |answer: &Answer| answer.status == "success" || answer.error_type.is_some();
+    let Some(answer) = serde_json::from_slice::<Answer>(body).ok().filter(own) else {
         let class = if status < 400 { Class::Terminal } else { web::classify(status, None) };
         return Err(Error::outside(format!("Prometheus answered {status}, and not in its own form")).class(class));
     };
@@ -190,13 +196,15 @@ mod tests {
         let error = read(400, bad).unwrap_err();
         assert!(error.what().contains("unexpected end") && !error.is_transient());
         assert!(read(503, br#"{"status":"error","errorType":"unavailable","error":"x"}"#).unwrap_err().is_transient());
+        let status = br#"{"kind":"Status","status":"Failure","message":"no endpoints","code":503}"#;
+        assert!(read(503, status).unwrap_err().is_transient());
         assert!(read(502, b"<html>Bad Gateway</html>").unwrap_err().is_transient());
         assert!(read(200, br#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#).is_err());
     }
 
     #[test]
     fn queries_are_filled() {
-        let hour = std::time::Duration::from_secs(3600);
+        let hour = Duration::from_secs(3600);
         let queries = Queries::fill(&model::Prometheus::default(), "gospelib-staging", hour);
         assert_eq!(
             queries.requests,

@@ -12,6 +12,9 @@ mod rulesets;
 mod user;
 mod workflow;
 
+#[cfg(test)]
+mod tests;
+
 pub use checks::{CheckRun, Checks, Outcome, Status, newest_runs, newest_statuses};
 pub use client::{GitHub, Token, encode, token_from_gh};
 pub use compare::Compare;

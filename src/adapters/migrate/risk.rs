@@ -63,6 +63,7 @@ const RULES: [(RiskLevel, &[Rule]); 4] = [
             Rule::BanAlterDomainWithAddConstraint,
             Rule::BanAlterGeneratedExpression,
             Rule::BanRevoke,
+            // Code that runs may write what a new constraint refuses.
             Rule::BanNewWriteRestriction,
             Rule::BanAlterRowLevelSecurity,
         ],
@@ -200,7 +201,7 @@ mod tests {
             ("CREATE TABLE a (id bigint); CREATE INDEX a_id ON a (id);", RiskLevel::Additive),
             ("CREATE INDEX CONCURRENTLY users_nick ON users (nick);", RiskLevel::Additive),
             ("CREATE INDEX users_nick ON users (nick);", RiskLevel::Locking),
-            ("ALTER TABLE a ADD CONSTRAINT fk FOREIGN KEY (b) REFERENCES c (id);", RiskLevel::Locking),
+            ("ALTER TABLE a ADD CONSTRAINT fk FOREIGN KEY (b) REFERENCES c (id);", RiskLevel::Incompatible),
             ("UPDATE users SET nick = '';", RiskLevel::Locking),
             ("ALTER TABLE users RENAME COLUMN nick TO name;", RiskLevel::Incompatible),
             ("ALTER TABLE users ALTER COLUMN id TYPE bigint;", RiskLevel::Incompatible),

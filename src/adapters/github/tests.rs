@@ -1,0 +1,181 @@
+//! The client over a real socket, against a server that answers from a script.
+
+use std::sync::{Arc, Mutex};
+
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::model;
+use crate::domain::CommitSha;
+use crate::error::{Class, Result};
+
+/// What was asked: `METHOD /path?query`, and the Authorization header.
+type Asked = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
+/// Answers each request by `answer(number of the request, "METHOD /path?query")`.
+async fn server(answer: impl Fn(usize, &str) -> Response + Clone + Send + Sync + 'static) -> (GitHub, Asked) {
+    let asked = Asked::default();
+    let seen = asked.clone();
+    let app = axum::Router::new().fallback(move |request: Request| {
+        let line = format!("{} {}", request.method(), request.uri());
+        let token = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let number = {
+            let mut seen = seen.lock().unwrap();
+            seen.push((line.clone(), token.map(str::to_owned)));
+            seen.len() - 1
+        };
+        let response = answer(number, &line);
+        async move { response }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // A base with a path, as GitHub Enterprise has it.
+    let api = format!("http://{}/api/v3/", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let config = model::GitHub { api, ..model::GitHub::default() };
+    let github = GitHub::connect(&config, "gospelib/gospelib", Token::new("s3cret")).unwrap();
+    (github, asked)
+}
+
+fn reply(status: u16, body: &Value) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::from_u16(status).unwrap(), kind, body.to_string()).into_response()
+}
+
+fn sha() -> CommitSha {
+    "a".repeat(40).parse().unwrap()
+}
+
+fn lines(asked: &Asked) -> Vec<String> {
+    asked.lock().unwrap().iter().map(|(line, _)| line.clone()).collect()
+}
+
+fn release(tag: &str) -> Value {
+    json!({ "id": 7, "tag_name": tag, "name": tag, "body": "", "html_url": "https://github.com/x", "draft": false,
+        "prerelease": false, "created_at": "2025-03-04T09:00:00Z", "published_at": "2025-03-04T09:00:00Z" })
+}
+
+#[tokio::test]
+async fn all_pages_are_read_with_the_token_and_encoded_refs() {
+    let (github, asked) = server(|_, line| {
+        if line.contains("page=2") {
+            return reply(
+                200,
+                &json!([{ "type": "required_status_checks", "ruleset_id": 1,
+                "parameters": { "required_status_checks": [{ "context": "ci / unit" }] } }]),
+            );
+        }
+        if line.contains("/rules/") {
+            let mut first = reply(200, &json!([{ "type": "deletion" }]));
+            let link = r#"<https://elsewhere.example/x?page=2>; rel="next""#;
+            first.headers_mut().insert(header::LINK, link.parse().unwrap());
+            return first;
+        }
+        reply(403, &json!({ "message": "Resource not accessible by personal access token" }))
+    })
+    .await;
+    let required = github.required_checks("release/1.x").await.unwrap();
+    assert_eq!(required.checks.len(), 1);
+    assert_eq!(required.unknown.len(), 1, "{:?}", required.unknown);
+    let lines = lines(&asked);
+    let second = "GET /api/v3/repos/gospelib/gospelib/rules/branches/release%2F1.x?per_page=100&page=2";
+    assert!(lines.iter().any(|line| line == second), "{lines:?}");
+    assert!(asked.lock().unwrap().iter().all(|(_, token)| token.as_deref() == Some("Bearer s3cret")));
+}
+
+#[tokio::test]
+async fn a_write_that_happened_is_not_sent_again() {
+    let (github, asked) = server(|number, line| match number {
+        0 => reply(502, &json!({ "message": "Server Error" })),
+        _ if line.starts_with("GET") => reply(200, &release("release/v1.2.0")),
+        _ => reply(500, &json!({})),
+    })
+    .await;
+    let new = NewRelease {
+        tag: "release/v1.2.0".into(),
+        commit: sha(),
+        name: "v1.2.0".into(),
+        body: "notes".into(),
+        latest: true,
+    };
+    assert_eq!(github.create_release(&new).await.unwrap().id, 7);
+    let lines = lines(&asked);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[1].ends_with("/releases/tags/release%2Fv1.2.0"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_write_without_effect_is_sent_again_and_a_read_survives_a_bad_moment() {
+    let (github, asked) = server(|number, line| match number {
+        0 => reply(502, &json!({})),
+        1 => reply(503, &json!({})),
+        _ if line.starts_with("GET") => reply(404, &json!({ "message": "Not Found" })),
+        _ => reply(201, &release("release/v1.2.0")),
+    })
+    .await;
+    let new = NewRelease {
+        tag: "release/v1.2.0".into(),
+        commit: sha(),
+        name: String::new(),
+        body: String::new(),
+        latest: false,
+    };
+    github.create_release(&new).await.unwrap();
+    let methods: Vec<String> = lines(&asked).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(methods, ["POST", "GET", "GET", "POST"]);
+}
+
+#[tokio::test]
+async fn refusals_keep_their_meaning() {
+    let (github, _) = server(|_, line| match line {
+        line if line.ends_with("/user") => reply(401, &json!({ "message": "Bad credentials" })),
+        line if line.ends_with("/environments/production") => reply(404, &json!({ "message": "Not Found" })),
+        _ => reply(200, &json!({ "id": "not a number" })),
+    })
+    .await;
+    let error = github.user().await.unwrap_err();
+    assert_eq!(error.classified(), Class::Denied);
+    assert!(error.hints()[0].contains("GH_TOKEN") && !format!("{error:?}").contains("s3cret"));
+    assert_eq!(github.environment("production").await.unwrap(), None);
+    let error = github.run(1).await.unwrap_err();
+    assert!(error.what().contains("actions/runs/1") && !error.causes().is_empty(), "{error:?}");
+}
+
+#[tokio::test]
+async fn nobody_there_is_transient() {
+    let config = model::GitHub { api: "http://127.0.0.1:1".into(), ..model::GitHub::default() };
+    let mut github = GitHub::connect(&config, "gospelib/gospelib", None).unwrap();
+    github.retry = crate::adapters::retry::Retry::never();
+    let error = github.latest_release().await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    assert!(format!("{error:?}").to_lowercase().contains("refused"), "{error:?}");
+    assert!(!format!("{error:?}").contains("Backtrace"), "{error:?}");
+}
+
+/// Steps are boxed Send futures.
+#[allow(dead_code)]
+fn calls_can_cross_threads(github: &GitHub) -> futures::future::BoxFuture<'_, Result<()>> {
+    Box::pin(async move {
+        github.approve(1, &[2], "ok").await?;
+        github.cancel(1).await?;
+        github.checks(&sha()).await?;
+        github.queued_ahead("cd.yml", None).await?;
+        github.tag_rules("release/v1").await?;
+        github.user().await.map(|_| ())
+    })
+}
+
+/// Likewise for Git.
+#[allow(dead_code)]
+fn git_calls_can_cross_threads(git: &crate::adapters::git::Git) -> futures::future::BoxFuture<'_, Result<()>> {
+    Box::pin(async move {
+        let version = crate::domain::Version::new(1, 0, 0);
+        git.remote_url().await?;
+        git.fetch().await?;
+        git.create_tag(&version, &sha(), "x").await?;
+        git.push_tag(&version).await?;
+        git.delete_local_tag(&version, &sha()).await.map(|_| ())
+    })
+}
