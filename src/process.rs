@@ -173,6 +173,44 @@ impl Program {
         Err(finished.last_errors(5).into_iter().fold(error, Error::seen))
     }
 
+    /// Runs it on our own terminal and streams, to its end; its exit code, or 128 and the signal's number.
+    ///
+    /// Signals that reach us are its business too: a terminal sends Ctrl-C to both; SIGTERM and SIGHUP are passed on.
+    pub async fn attached(self) -> Result<u8> {
+        use std::os::unix::process::ExitStatusExt;
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut command = tokio::process::Command::new(&self.name);
+        command.args(&self.args).kill_on_drop(true);
+        for (name, value) in &self.env {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let listen = |kind| signal(kind).map_err(|error| Error::internal("listen for signals").because(error));
+        let (mut interrupt, mut term, mut hang_up) =
+            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+        let mut child = command.spawn().map_err(|error| self.cannot_start(error))?;
+        let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+        let pass_on = |signal| {
+            if let Some(pid) = pid {
+                // It may have ended meanwhile; then there is nobody to tell.
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+        };
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status,
+                _ = interrupt.recv() => {}
+                _ = term.recv() => pass_on(rustix::process::Signal::TERM),
+                _ = hang_up.recv() => pass_on(rustix::process::Signal::HUP),
+            }
+        };
+        let status = status.map_err(|error| Error::outside("wait for the program").because(error))?;
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        Ok(u8::try_from(code).unwrap_or(1))
+    }
+
     /// The program and its first argument: enough to recognise, and never a secret.
     fn shown(&self) -> String {
         let first = self.args.iter().find(|arg| !arg.to_string_lossy().starts_with('-'));

@@ -20,7 +20,7 @@ const LARGEST: u64 = 1024 * 1024;
 /// What every variable of ours begins with.
 pub const PREFIX: &str = "GOSPEL_RELEASE_";
 /// Variables of ours that are not values of the configuration.
-const RESERVED: [&str; 3] = ["CONFIG", "LOG", "FAILPOINT"];
+const RESERVED: [&str; 5] = ["CONFIG", "LOG", "FAILPOINT", "CLOCK", "REHEARSAL"];
 
 /// The lowest layer.
 pub(super) fn defaults() -> Result<Node> {

@@ -133,7 +133,7 @@ fn judge(commit: &CommitSha, checks: &Checks, required: &Required, limits: &Gate
         (Verdict::Pass, format!("{} passed on {commit} ({asked})", count(reports.len(), "check")), String::new())
     };
     evidence.summary = summary;
-    Checked { verdict, evidence, fix: Some(fix).filter(|fix| !fix.is_empty()) }
+    Checked { verdict, evidence, fix: Some(fix).filter(|fix| !fix.is_empty()), facts: Vec::new() }
 }
 
 fn no_pass(n: usize) -> String {

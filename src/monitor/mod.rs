@@ -1,7 +1,10 @@
 //! What pods, logs and metrics say, judged: pure functions over what the adapters read.
 
+pub mod databases;
 mod doom;
+pub mod endpoints;
 pub mod fingerprint;
+pub mod metrics;
 pub mod pods;
 pub mod sli;
 

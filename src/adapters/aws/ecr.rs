@@ -85,14 +85,14 @@ impl Aws {
 
     /// [`Aws::describe_image`] for many repositories at once; the answers are keyed as they were asked.
     pub async fn images(&self, wanted: &[(String, ImageId)]) -> Result<BTreeMap<(String, ImageId), Option<ImageInfo>>> {
-        stream::iter(wanted)
-            .map(async |(repository, id)| {
-                let found = self.describe_image(repository, id).await?;
-                Ok::<_, Error>(((repository.clone(), id.clone()), found))
-            })
+        stream::iter(wanted.iter().map(|asked| self.asked_image(asked)).collect::<Vec<_>>())
             .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await
+    }
+
+    async fn asked_image(&self, asked: &(String, ImageId)) -> Result<((String, ImageId), Option<ImageInfo>)> {
+        Ok((asked.clone(), self.describe_image(&asked.0, &asked.1).await?))
     }
 
     /// All digests under which the same image may be seen running: `digest` itself and, if it names an index, the image

@@ -1,0 +1,76 @@
+//! The image entries of a Kustomize overlay.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::Digest;
+use crate::error::{Error, Result};
+
+/// What an overlay says about one image (kubernetes-sigs/kustomize, "images" field).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OverlayImage {
+    /// `newName`: registry and repository.
+    pub name: Option<String>,
+    /// `newTag`.
+    pub tag: Option<String>,
+    /// `digest`; Kustomize lets it win over the tag.
+    pub digest: Option<Digest>,
+}
+
+/// The images of a `kustomization.yaml`, by the name that the base uses. A file without `images` has none.
+pub fn overlay_images(yaml: &[u8]) -> Result<BTreeMap<String, OverlayImage>> {
+    #[derive(Deserialize)]
+    struct Kustomization {
+        #[serde(default)]
+        images: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry {
+        name: String,
+        new_name: Option<String>,
+        new_tag: Option<Scalar>,
+        digest: Option<Digest>,
+    }
+    // A tag such as 1.10 or 20250304 is a number to YAML.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Scalar {
+        Text(String),
+        Number(serde_yaml::Number),
+    }
+    let parsed: Kustomization = serde_yaml::from_slice(yaml)
+        .map_err(|error| Error::outside("read the overlay's kustomization").because(error))?;
+    let tag = |scalar: Scalar| match scalar {
+        Scalar::Text(text) => text,
+        Scalar::Number(number) => number.to_string(),
+    };
+    Ok(parsed
+        .images
+        .into_iter()
+        .map(|entry| {
+            let image = OverlayImage { name: entry.new_name, tag: entry.new_tag.map(tag), digest: entry.digest };
+            (entry.name, image)
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_read_however_people_write_them() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let yaml = format!(
+            "# by hand\nimages:\n- name: a\n  newTag: \"v1.2.0\" # quoted\n- {{name: b, newTag: 20250304, digest: '{digest}'}}\n"
+        );
+        let images = overlay_images(yaml.as_bytes()).unwrap();
+        assert_eq!(images["a"].tag.as_deref(), Some("v1.2.0"));
+        assert_eq!(images["b"].tag.as_deref(), Some("20250304"));
+        assert_eq!(images["b"].digest.as_ref().map(Digest::as_str), Some(digest.as_str()));
+        assert!(overlay_images(b"resources: []").unwrap().is_empty());
+        assert!(overlay_images(b"images: 3").is_err());
+    }
+}
