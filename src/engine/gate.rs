@@ -3,7 +3,7 @@
 use crate::domain::{Evidence, Verdict};
 use crate::error::Result;
 
-use super::{BoxFuture, Facts, StepIo};
+use super::{BoxFuture, Fact, Facts, StepIo};
 
 /// Evidence that it is safe to change the world. An error is the verdict `Unknown`, and unknown blocks.
 pub trait Gate: Send + Sync {
@@ -22,22 +22,24 @@ pub struct Checked {
     pub evidence: Evidence,
     /// What to do when it does not let through: a command or a sentence.
     pub fix: Option<String>,
+    /// What it found that later stages need.
+    pub facts: Vec<Fact>,
 }
 
 impl Checked {
     #[must_use]
     pub fn pass(evidence: Evidence) -> Self {
-        Self { verdict: Verdict::Pass, evidence, fix: None }
+        Self { verdict: Verdict::Pass, evidence, fix: None, facts: Vec::new() }
     }
 
     #[must_use]
     pub fn fail(evidence: Evidence) -> Self {
-        Self { verdict: Verdict::Fail, evidence, fix: None }
+        Self { verdict: Verdict::Fail, evidence, fix: None, facts: Vec::new() }
     }
 
     #[must_use]
     pub fn unknown(evidence: Evidence) -> Self {
-        Self { verdict: Verdict::Unknown, evidence, fix: None }
+        Self { verdict: Verdict::Unknown, evidence, fix: None, facts: Vec::new() }
     }
 
     /// `pass` when `holds`, else `fail`.
@@ -49,6 +51,12 @@ impl Checked {
     #[must_use]
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
+        self
+    }
+
+    #[must_use]
+    pub fn learn(mut self, fact: Fact) -> Self {
+        self.facts.push(fact);
         self
     }
 }

@@ -48,10 +48,14 @@ pub struct Engine<'a> {
     clock: Clock,
     cancel: CancellationToken,
     listener: &'a mut dyn Listener,
-    /// `None` on a dry run: nothing is recorded, nothing acts.
+    /// `None` on a dry run and for unrecorded plans.
     book: Option<Book<'a>>,
     /// On a dry run, what the probes found is kept here.
     facts: Facts,
+    /// On a dry run: the first step that would act. What comes after it cannot be looked at yet.
+    would_act: bool,
+    /// Whether steps may act.
+    acts: bool,
 }
 
 /// The journal, the shared copy and the state that both hold.
@@ -77,7 +81,15 @@ impl<'a> Engine<'a> {
         journal.append(&Line { v: FORMAT, seq: state.seq, at: clock.now(), record: first.clone() })?;
         shared.save(&state).await?;
         listener.hear(&Event::Recorded(first), Some(&state));
-        Ok(Self { clock, cancel, listener, facts: Facts::default(), book: Some(Book { journal, shared, state, by }) })
+        Ok(Self {
+            clock,
+            cancel,
+            listener,
+            facts: Facts::default(),
+            would_act: false,
+            acts: true,
+            book: Some(Book { journal, shared, state, by }),
+        })
     }
 
     /// An engine that goes on with a run whose journal is here.
@@ -91,14 +103,20 @@ impl<'a> Engine<'a> {
         by: String,
     ) -> Result<Self> {
         let book = Book { journal, shared, state, by: by.clone() };
-        let mut engine = Self { clock, cancel, listener, facts: Facts::default(), book: Some(book) };
+        let mut engine =
+            Self { clock, cancel, listener, facts: Facts::default(), would_act: false, acts: true, book: Some(book) };
         engine.record(Record::RunResumed { by }).await?;
         Ok(engine)
     }
 
     /// An engine that looks and never acts.
     pub fn dry(clock: Clock, cancel: CancellationToken, listener: &'a mut dyn Listener, facts: Facts) -> Self {
-        Self { clock, cancel, listener, facts, book: None }
+        Self { clock, cancel, listener, facts, would_act: false, acts: false, book: None }
+    }
+
+    /// An engine that acts without a journal: for a plan of one step, which a probe finds again by itself.
+    pub fn unrecorded(clock: Clock, cancel: CancellationToken, listener: &'a mut dyn Listener, facts: Facts) -> Self {
+        Self { acts: true, ..Self::dry(clock, cancel, listener, facts) }
     }
 
     #[must_use]
@@ -118,9 +136,12 @@ impl<'a> Engine<'a> {
         self.listener.hear(&Event::Seen(event), state);
     }
 
-    /// Journal, fold, share, then show.
+    /// Journal, fold, show, share. A dry run only shows.
     async fn record(&mut self, record: Record) -> Result<()> {
-        let Some(book) = &mut self.book else { return Ok(()) };
+        let Some(book) = &mut self.book else {
+            self.listener.hear(&Event::Recorded(record), None);
+            return Ok(());
+        };
         let mut next = book.state.clone();
         next.apply(&record)?;
         book.journal.append(&Line { v: FORMAT, seq: next.seq, at: self.clock.now(), record: record.clone() })?;
@@ -154,11 +175,15 @@ impl<'a> Engine<'a> {
         Err(Error::new(Kind::Interrupted, format!("stopped as asked; in flight: {in_flight}")))
     }
 
+    fn intended(&self, step: &str) -> bool {
+        self.state().is_some_and(|state| matches!(state.steps.get(step), Some(super::StepState::Intended)))
+    }
+
     fn io(&self, id: &'static str, events: &UnboundedSender<SeenEvent>) -> StepIo {
         StepIo {
             clock: self.clock.clone(),
             cancel: self.cancel.clone(),
-            dry_run: self.book.is_none(),
+            intended: self.intended(id),
             id,
             events: events.clone(),
         }
@@ -195,16 +220,11 @@ impl<'a> Engine<'a> {
                 title: gate.title(),
                 verdict: checked.verdict.clone(),
                 evidence: checked.evidence.clone(),
+                facts: checked.facts.clone(),
             })
             .await?;
             if self.book.is_none() {
-                let record = Record::GateDecided {
-                    gate: gate.id().to_owned(),
-                    title: gate.title(),
-                    verdict: checked.verdict.clone(),
-                    evidence: checked.evidence.clone(),
-                };
-                self.listener.hear(&Event::Recorded(record), None);
+                checked.facts.iter().for_each(|fact| self.facts.learn(fact));
             }
             if !checked.verdict.lets_through() {
                 blocked.push((gate.id().to_owned(), checked));
@@ -229,6 +249,10 @@ impl<'a> Engine<'a> {
     /// Look; act if needed; look again until it is done, or its time is up.
     async fn step(&mut self, step: &dyn Step) -> Result<()> {
         let title = step.title(self.facts());
+        if self.would_act {
+            self.tell(SeenEvent::WouldAct { id: step.id(), title, note: String::new() });
+            return Ok(());
+        }
         self.tell(SeenEvent::StepStarted { id: step.id(), title: title.clone() });
         let since = self.clock.now();
         let until = step.deadline().and_then(|limit| since.checked_add(limit).ok());
@@ -247,14 +271,20 @@ impl<'a> Engine<'a> {
                 Ok(Probe::Conflict(why)) => {
                     return Err(Error::outside(format!("{title}: {why}")).class(crate::error::Class::NeedsHuman));
                 }
-                Ok(Probe::NotYet(note)) if self.book.is_none() => {
+                Ok(Probe::NotYet(note)) if !self.acts => {
+                    self.would_act = true;
                     self.tell(SeenEvent::WouldAct { id: step.id(), title, note });
                     return Ok(());
                 }
                 Ok(Probe::NotYet(note)) => {
                     failed_looks = 0;
                     waited_for = note;
-                    if !acted && step.effect() != Effect::ReadOnly {
+                    let may_act = match step.effect() {
+                        Effect::ReadOnly => false,
+                        Effect::Repeatable => true,
+                        Effect::OneWay => !acted,
+                    };
+                    if may_act {
                         match self.act(step).await? {
                             Act::Done(done) => return self.done(step, title, done).await,
                             Act::Waiting { note } => {
@@ -295,7 +325,10 @@ impl<'a> Engine<'a> {
         if let Some(book) = &self.book {
             book.shared.still_ours().await?;
         }
-        self.record(Record::StepIntent { step: step.id().to_owned() }).await?;
+        let repeated = step.effect() == Effect::Repeatable && self.intended(step.id());
+        if !repeated {
+            self.record(Record::StepIntent { step: step.id().to_owned() }).await?;
+        }
         self.tell(SeenEvent::StepActing { id: step.id() });
         let facts = self.facts().clone();
         let (events, heard) = unbounded_channel();
@@ -334,10 +367,6 @@ impl<'a> Engine<'a> {
             self.listener.hear(&Event::Recorded(record), state);
             return Ok(());
         }
-        if self.book.is_none() {
-            self.listener.hear(&Event::Recorded(record), None);
-            return Ok(());
-        }
         self.record(record).await
     }
 
@@ -370,7 +399,7 @@ fn unanswered(error: &Error) -> Checked {
     for seen in error.evidence() {
         evidence = evidence.fact("seen", seen.clone(), None);
     }
-    Checked { verdict: Verdict::Unknown, evidence, fix: error.hints().first().cloned() }
+    Checked { verdict: Verdict::Unknown, evidence, fix: error.hints().first().cloned(), facts: Vec::new() }
 }
 
 fn blocked_by(blocked: Vec<(String, Checked)>) -> Error {

@@ -34,6 +34,8 @@ pub enum Record {
         #[serde(flatten)]
         verdict: Verdict,
         evidence: Evidence,
+        #[serde(default)]
+        facts: Vec<Fact>,
     },
     Confirmed {
         answer: Answer,
@@ -182,13 +184,14 @@ impl RunState {
                 return Err(illegal("a run begins only once"));
             }
             Record::RunResumed { .. } => self.ended = None,
-            Record::GateDecided { gate, title, verdict, evidence } => {
+            Record::GateDecided { gate, title, verdict, evidence, facts } => {
                 if self.changed_the_world() {
                     return Err(illegal(&format!("gate {gate} decided after a step began")));
                 }
                 let gate_state =
                     GateState { title: title.clone(), verdict: verdict.clone(), evidence: evidence.clone() };
                 self.gates.insert(gate.clone(), gate_state);
+                facts.iter().for_each(|fact| self.facts.learn(fact));
             }
             Record::Confirmed { answer, by } => {
                 if let Some((id, _)) = self.gates.iter().find(|(_, gate)| !gate.verdict.lets_through()) {

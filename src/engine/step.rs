@@ -44,7 +44,8 @@ pub trait Step: Send + Sync {
     }
     /// Looks; changes nothing.
     fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>>;
-    /// Changes the world. Called only after a probe said [`Probe::NotYet`], with the intent journalled.
+    /// Changes the world. Called only after a probe said [`Probe::NotYet`], with the intent journalled: a
+    /// [`Effect::Repeatable`] step after every such probe, a [`Effect::OneWay`] step once a process.
     fn act<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         let (_, _) = (facts, io);
         Box::pin(async { Ok(Act::Waiting { note: String::new() }) })
@@ -106,8 +107,8 @@ pub struct StepIo {
     pub clock: Clock,
     /// Set when a person or the system asked us to stop.
     pub cancel: CancellationToken,
-    /// Whether the run only looks (`--dry-run`).
-    pub dry_run: bool,
+    /// Whether an earlier look of this run already meant to act: the effect may be there without a trace.
+    pub intended: bool,
     pub(super) id: &'static str,
     pub(super) events: UnboundedSender<SeenEvent>,
 }

@@ -1,0 +1,110 @@
+//! Telling people: the GitHub Release and the webhook.
+
+use crate::adapters::github::{GitHub, NewRelease};
+use crate::adapters::webhook;
+use crate::config::model::Repository;
+use crate::domain::Evidence;
+use crate::engine::{Act, BoxFuture, Done, Effect, Fact, Facts, Probe, Step, StepIo};
+use crate::error::Result;
+
+/// Publishes the GitHub Release with its notes.
+pub struct AnnounceRelease {
+    pub github: GitHub,
+    pub repository: Repository,
+    /// Markdown: what changed.
+    pub notes: String,
+}
+
+impl Step for AnnounceRelease {
+    fn id(&self) -> &'static str {
+        "release"
+    }
+
+    fn title(&self, facts: &Facts) -> String {
+        facts
+            .version
+            .as_ref()
+            .map_or_else(|| "GitHub Release".to_owned(), |version| format!("GitHub Release {version}"))
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::OneWay
+    }
+
+    fn probe<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async move {
+            let tag = self.repository.tags.tag(super::version(facts)?);
+            Ok(match self.github.release_by_tag(&tag).await? {
+                Some(release) => Probe::Done(published(release.url)),
+                None => Probe::NotYet("not published".to_owned()),
+            })
+        })
+    }
+
+    fn act<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+        Box::pin(async move {
+            let version = super::version(facts)?;
+            let release = self
+                .github
+                .create_release(&NewRelease {
+                    tag: self.repository.tags.tag(version),
+                    commit: super::candidate(facts)?.commit.clone(),
+                    name: version.to_string(),
+                    body: self.notes.clone(),
+                    latest: true,
+                })
+                .await?;
+            Ok(Act::Done(published(release.url)))
+        })
+    }
+}
+
+fn published(url: String) -> Done {
+    Done::new(Evidence::new(url.clone()).link(url.clone())).learn(Fact::ReleaseUrl(url))
+}
+
+/// Posts to the team's channel. Nobody can ask a webhook whether it was called, so it is called at most once.
+pub struct AnnounceWebhook {
+    pub http: reqwest::Client,
+    /// Secret: whoever has it can post.
+    pub url: String,
+    pub project: String,
+}
+
+impl Step for AnnounceWebhook {
+    fn id(&self) -> &'static str {
+        "webhook"
+    }
+
+    fn title(&self, _facts: &Facts) -> String {
+        "Tell the team".to_owned()
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::OneWay
+    }
+
+    fn probe<'a>(&'a self, _facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async move {
+            if io.intended {
+                return Ok(Probe::Done(Done::said(
+                    "an earlier process was about to post it; not posted twice (look at the channel)",
+                )));
+            }
+            Ok(Probe::NotYet("not posted".to_owned()))
+        })
+    }
+
+    fn act<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+        Box::pin(async move {
+            let version = super::version(facts)?;
+            let link = facts.release_url.as_ref().map_or(String::new(), |url| format!(" {url}"));
+            let text = format!("{} {version} is in production.{link}", self.project);
+            // The release is done; a channel that does not answer must not make it a failure.
+            Ok(Act::Done(match webhook::post(&self.http, &self.url, &text).await {
+                Ok(()) => Done::said("posted"),
+                Err(error) => Done::new(Evidence::new("not posted").fact("webhook", error.to_string(), false)),
+            }))
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! The approval gate of the GitHub environment: a person's decision, waited for, and given only on request.
+
+use std::time::Duration;
+
+use crate::adapters::github::{GitHub, Job, PendingDeployment, Run};
+use crate::config::model::Workflow;
+use crate::domain::Evidence;
+use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
+use crate::error::{Class, Error, Kind, Result};
+
+/// Waits for the approval, or gives it.
+pub struct Approval {
+    pub github: GitHub,
+    pub workflow: Workflow,
+    /// `--approve`: approve as the caller, where GitHub lets the caller.
+    pub approve: bool,
+}
+
+impl Approval {
+    async fn ours(&self, run: u64) -> Result<Option<PendingDeployment>> {
+        let pending = self.github.pending_deployments(run).await?;
+        Ok(pending.into_iter().find(|deployment| deployment.environment == self.workflow.environment))
+    }
+
+    /// Who decided, once somebody has.
+    async fn decided(&self, run: &Run) -> Result<Option<Probe>> {
+        let approvals = self.github.approvals(run.id).await?;
+        let ours = approvals.iter().rev().find(|approval| approval.environments.contains(&self.workflow.environment));
+        let Some(approval) = ours else { return Ok(None) };
+        let comment = if approval.comment.is_empty() { String::new() } else { format!(": {}", approval.comment) };
+        if approval.state == "rejected" {
+            return Err(Error::outside(format!("{} rejected the deployment{comment}", approval.user))
+                .seen(format!("workflow run {}", run.url))
+                .seen("Nothing was deployed. The tag stays: a release tag is never moved or reused.")
+                .hint("fix what the reviewer found on main, let it soak, and promote a new version"));
+        }
+        let evidence = Evidence::new(format!("approved by {}{comment}", approval.user)).link(run.url.clone());
+        Ok(Some(Probe::Done(Done::new(evidence))))
+    }
+}
+
+impl Step for Approval {
+    fn id(&self) -> &'static str {
+        "approval"
+    }
+
+    fn title(&self, _facts: &Facts) -> String {
+        format!("Approval for the environment {}", self.workflow.environment)
+    }
+
+    fn effect(&self) -> Effect {
+        if self.approve { Effect::Repeatable } else { Effect::ReadOnly }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        Some(self.workflow.wait_approval)
+    }
+
+    fn probe<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async move {
+            let run = self.github.run(super::workflow_run(facts)?.id).await?;
+            if let Some(decided) = self.decided(&run).await? {
+                return Ok(decided);
+            }
+            if run.is_completed() {
+                return ended_undecided(&run, &self.github.jobs(run.id).await?, facts);
+            }
+            match self.ours(run.id).await? {
+                None => Ok(Probe::NotYet(format!("the jobs before the approval ({})", run.url))),
+                Some(deployment) => Ok(Probe::NotYet(ask(&deployment, &run, facts))),
+            }
+        })
+    }
+
+    fn act<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+        Box::pin(async move {
+            let run = super::workflow_run(facts)?;
+            let Some(deployment) = self.ours(run.id).await? else {
+                return Ok(Act::Waiting { note: "the jobs before the approval".to_owned() });
+            };
+            if !deployment.current_user_can_approve {
+                return Err(Error::new(Kind::Waiting, "GitHub does not let you approve this deployment")
+                    .class(Class::NeedsHuman)
+                    .seen(format!("reviewers: {}", reviewers(&deployment)))
+                    .hint(format!("ask a reviewer to approve {}, then: gospel-release resume", run.url)));
+            }
+            let comment = format!("gospel-release: {}", super::version(facts)?);
+            self.github.approve(run.id, &[deployment.environment_id], &comment).await?;
+            Ok(Act::Waiting { note: "GitHub to take the approval in".to_owned() })
+        })
+    }
+
+    fn overdue(&self, waited_for: &str) -> Error {
+        Error::new(Kind::Waiting, format!("still waiting for {waited_for}"))
+            .class(Class::NeedsHuman)
+            .hint("when it is approved: gospel-release resume")
+    }
+}
+
+/// A run that is over although nobody decided: it expired, was cancelled, or failed before the gate.
+///
+/// GitHub fails the waiting job after 30 days (docs.github.com, "Reviewing deployments"); such a job has run no step.
+fn ended_undecided(run: &Run, jobs: &[Job], facts: &Facts) -> Result<Probe> {
+    if run.succeeded() {
+        let evidence = Evidence::new("the run went on without asking").link(run.url.clone());
+        return Ok(Probe::Done(Done::new(evidence)));
+    }
+    let conclusion = run.conclusion.as_deref().unwrap_or("unknown");
+    let step_failed = |job: &&Job| job.steps.iter().any(|step| step.conclusion.as_deref() == Some("failure"));
+    if let Some(job) = jobs.iter().filter(|job| job.failed()).find(step_failed) {
+        return Err(Error::outside(format!("the workflow failed at {} before anybody was asked", job.name))
+            .seen(format!("job {}", job.url.as_deref().unwrap_or(&run.url)))
+            .seen(super::still_serves(facts))
+            .hint(format!("re-run the failed jobs at {}, then: gospel-release resume", run.url)));
+    }
+    if conclusion == "cancelled" {
+        return Err(Error::outside("the workflow run was cancelled before anybody approved it")
+            .seen(format!("workflow run {}", run.url))
+            .seen(super::still_serves(facts))
+            .hint(format!("re-run it at {}, then: gospel-release resume", run.url)));
+    }
+    Err(Error::new(Kind::TimedOut, "nobody approved the deployment, and GitHub ended the wait")
+        .seen(format!("workflow run {} ({conclusion})", run.url))
+        .seen(super::still_serves(facts))
+        .hint(format!("re-run it at {}, have a reviewer ready, then: gospel-release resume", run.url)))
+}
+
+fn ask(deployment: &PendingDeployment, run: &Run, facts: &Facts) -> String {
+    let what = facts.version.as_ref().map_or_else(|| "the release".to_owned(), ToString::to_string);
+    let you = if deployment.current_user_can_approve { " (you may: --approve)" } else { "" };
+    format!("{} to approve {what}{you} at {}", reviewers(deployment), run.url)
+}
+
+fn reviewers(deployment: &PendingDeployment) -> String {
+    let names: Vec<&str> = deployment.reviewers.iter().map(|reviewer| reviewer.name.as_str()).collect();
+    if names.is_empty() { "a reviewer".to_owned() } else { names.join(" or ") }
+}

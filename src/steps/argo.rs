@@ -1,0 +1,174 @@
+//! Argo CD at our revision. `Healthy` and `Synced` alone may describe the old one (akuity/kargo#2196).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::adapters::cluster::{AppState, Applications, Operation, Refresh};
+use crate::adapters::git::Git;
+use crate::config::model::Argo;
+use crate::domain::{CommitSha, Evidence, duration};
+use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
+use crate::error::{Class, Error, Kind, Result};
+
+/// Waits until the Application has synced a revision that contains the overlay commit.
+pub struct ArgoSync {
+    pub applications: Applications,
+    pub git: Arc<Git>,
+    pub argo: Argo,
+    /// `--terminate-sync`: consent to end another's operation that hangs.
+    pub terminate: bool,
+}
+
+/// What stands between the Application and our revision.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Synced,
+    /// Another revision, or none yet.
+    Behind(String),
+    /// A sync of ours is under way.
+    Syncing(String),
+    /// An operation of somebody else has run for so long that it will not end by itself.
+    Stuck(String),
+    /// The sync of our revision failed; auto-sync does not try a failed revision again.
+    Failed(String),
+}
+
+impl ArgoSync {
+    async fn standing(&self, app: &AppState, ours: &CommitSha, now: Timestamp) -> Result<Standing> {
+        if let Some(operation) = app.operation.as_ref().filter(|operation| operation.running()) {
+            return Ok(self.running(operation, self.covers(operation.revision.as_deref(), ours).await?, now));
+        }
+        if !self.covers(app.revision.as_deref(), ours).await? {
+            return Ok(Standing::Behind(format!("revision {} is synced", short(app.revision.as_deref()))));
+        }
+        if let Some(operation) = &app.operation
+            && self.covers(operation.revision.as_deref(), ours).await?
+            && !operation.succeeded()
+        {
+            return Ok(Standing::Failed(format!("{}: {}", operation.phase, operation.message)));
+        }
+        if app.sync_status != "Synced" {
+            return Ok(Standing::Syncing(format!("sync status is {}", app.sync_status)));
+        }
+        Ok(Standing::Synced)
+    }
+
+    fn running(&self, operation: &Operation, ours: bool, now: Timestamp) -> Standing {
+        let age =
+            operation.started_at.and_then(|at| Duration::try_from(now.duration_since(at)).ok()).unwrap_or_default();
+        let about = format!(
+            "an operation of {} at {} runs since {}{}",
+            if operation.initiated_by.is_empty() { "somebody" } else { &operation.initiated_by },
+            short(operation.revision.as_deref()),
+            duration(age),
+            if operation.message.is_empty() { String::new() } else { format!(" ({})", operation.message) },
+        );
+        if ours {
+            Standing::Syncing("the sync of our revision to finish".to_owned())
+        } else if age >= self.argo.stuck_after {
+            Standing::Stuck(about)
+        } else {
+            Standing::Syncing(about)
+        }
+    }
+
+    /// Whether `revision` is our commit or a later one that contains it.
+    async fn covers(&self, revision: Option<&str>, ours: &CommitSha) -> Result<bool> {
+        let Some(revision) = revision.and_then(|text| text.parse::<CommitSha>().ok()) else { return Ok(false) };
+        if revision == *ours {
+            return Ok(true);
+        }
+        if !self.git.has(&revision) {
+            self.git.fetch().await?;
+        }
+        if !self.git.has(&revision) { Ok(false) } else { self.git.is_ancestor(ours, &revision) }
+    }
+}
+
+impl Step for ArgoSync {
+    fn id(&self) -> &'static str {
+        "argo"
+    }
+
+    fn title(&self, facts: &Facts) -> String {
+        let at = facts.overlay_commit.as_ref().map_or(String::new(), |commit| format!(" at {}", commit.short()));
+        format!("Argo CD syncs {}{at}", self.argo.application)
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Repeatable
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        Some(self.argo.syncs_within)
+    }
+
+    fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async move {
+            let ours = super::overlay_commit(facts)?;
+            let app = self.applications.application(&self.argo.application).await?;
+            match self.standing(&app, ours, io.now()).await? {
+                Standing::Synced => {
+                    let evidence = Evidence::new(format!("{} and {}", app.sync_status, app.health))
+                        .from(format!("Application {}/{}", self.argo.namespace, app.name))
+                        .at(io.now())
+                        .fact("revision", app.revision.unwrap_or_default(), None);
+                    Ok(Probe::Done(Done::new(evidence)))
+                }
+                Standing::Behind(why) => Ok(Probe::NotYet(format!("{} at {} ({why})", app.name, ours.short()))),
+                Standing::Syncing(why) => Ok(Probe::NotYet(why)),
+                Standing::Stuck(_) if self.terminate => Ok(Probe::NotYet("the stuck operation to end".to_owned())),
+                Standing::Stuck(about) => Err(stuck(&app, &about, facts)),
+                Standing::Failed(why) => Err(failed(&app, &why, facts)),
+            }
+        })
+    }
+
+    /// Asks Argo CD to look at Git now; ends a stuck operation, with consent, and sees to it that ours can start.
+    fn act<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+        Box::pin(async move {
+            let ours = super::overlay_commit(facts)?;
+            let app = self.applications.application(&self.argo.application).await?;
+            match self.standing(&app, ours, io.now()).await? {
+                Standing::Stuck(about) if self.terminate => {
+                    io.say(format!("ending {about}"));
+                    self.applications.terminate(&app.name).await?;
+                    Ok(Act::Waiting { note: format!("{about} to end") })
+                }
+                Standing::Behind(_) => {
+                    self.applications.refresh(&app.name, Refresh::Normal).await?;
+                    Ok(Act::Waiting { note: String::new() })
+                }
+                _ => Ok(Act::Waiting { note: String::new() }),
+            }
+        })
+    }
+
+    fn overdue(&self, waited_for: &str) -> Error {
+        Error::new(Kind::TimedOut, format!("Argo CD did not sync: still waiting for {waited_for}"))
+            .hint(format!("kubectl describe application {} -n {}", self.argo.application, self.argo.namespace))
+            .hint("gospel-release resume")
+    }
+}
+
+fn stuck(app: &AppState, about: &str, facts: &Facts) -> Error {
+    Error::new(Kind::Waiting, format!("{}: {about}, and blocks our sync", app.name))
+        .class(Class::NeedsHuman)
+        .seen(super::still_serves(facts))
+        .hint("gospel-release resume --terminate-sync ends that operation and goes on")
+}
+
+fn failed(app: &AppState, why: &str, facts: &Facts) -> Error {
+    let error = Error::outside(format!("Argo CD could not sync {}: {why}", app.name));
+    app.conditions
+        .iter()
+        .fold(error, |error, condition| error.seen(format!("{}: {}", condition.kind, condition.message)))
+        .seen(super::still_serves(facts))
+        .hint("gospel-release rollback")
+}
+
+fn short(revision: Option<&str>) -> &str {
+    revision.map_or("no revision", |revision| revision.get(..7).unwrap_or(revision))
+}

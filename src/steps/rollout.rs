@@ -1,0 +1,152 @@
+//! Every pod of every service on the new digest and ready: by generation, pods and digest, never by `Available`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::adapters::aws::Aws;
+use crate::adapters::cluster::{Events, Logs, PodState, Workloads};
+use crate::config::Config;
+use crate::domain::{Digest, Evidence, ServiceName, printable};
+use crate::engine::{BoxFuture, Done, Effect, Fact, Facts, Probe, Step, StepIo};
+use crate::error::{Error, Kind, Result};
+use crate::monitor::pods::{Diagnosis, Expected, Overview, diagnose};
+
+/// Waits for the rollout; fails as soon as a pod says that it cannot come up.
+pub struct Rollout {
+    pub workloads: Workloads,
+    pub events: Events,
+    pub logs: Logs,
+    pub aws: Aws,
+    pub config: Config,
+}
+
+impl Rollout {
+    async fn expected(&self, facts: &Facts) -> Result<Vec<Expected>> {
+        let expected = self.config.services.iter().map(async |service| {
+            let digest = self.wanted(&service.name, facts)?;
+            let mut digests = vec![digest.clone()];
+            digests.extend(self.aws.equivalents(&self.config.image_of(service), &digest).await?);
+            Ok::<_, Error>(Expected {
+                service: service.name.clone(),
+                container: service.name.to_string(),
+                digests,
+                tag: facts.version.as_ref().map(ToString::to_string),
+                replicas: self.config.production.replicas,
+            })
+        });
+        futures::future::try_join_all(expected).await
+    }
+
+    fn wanted(&self, service: &ServiceName, facts: &Facts) -> Result<Digest> {
+        let shipped = facts.shipped.get(service).map(|image| image.digest.clone());
+        shipped.ok_or_else(|| Error::internal(format!("no digest was recorded for {service}")))
+    }
+
+    /// What the sick pods of a service say: their last event and their last lines.
+    async fn symptoms(&self, service: &ServiceName, pods: &[PodState]) -> Vec<String> {
+        let by_name = self.config.service_map();
+        let deployment = by_name.get(service).map(|service| self.config.deployment_of(service)).unwrap_or_default();
+        let sick = pods.iter().find(|pod| pod.app() == Some(deployment.as_str()) && !pod.ready && !pod.deleting);
+        let Some(pod) = sick else { return Vec::new() };
+        let crashed = pod.restarts() > 0;
+        let (events, lines) = futures::join!(
+            self.events.about("Pod", &pod.name, 2),
+            self.logs.tail(&pod.name, Some(service.as_str()), 5, crashed),
+        );
+        let mut seen = Vec::new();
+        // Symptoms are extra: where they cannot be had, the diagnosis stands without them.
+        for event in events.unwrap_or_default() {
+            seen.push(format!("event {}: {}: {}", pod.name, event.reason, printable(&event.message)));
+        }
+        for line in lines.unwrap_or_default() {
+            seen.push(format!("log {}: {}", pod.name, printable(&line)));
+        }
+        seen
+    }
+
+    async fn doomed(&self, doomed: BTreeMap<ServiceName, String>, pods: &[PodState], facts: &Facts) -> Error {
+        let first = doomed.values().next().cloned().unwrap_or_default();
+        let more = doomed.len() - 1;
+        let what = if more == 0 { first } else { format!("{first}; and {more} more") };
+        let mut error = Error::outside(what);
+        for (service, why) in &doomed {
+            if more > 0 {
+                error = error.seen(why.clone());
+            }
+            error = self.symptoms(service, pods).await.into_iter().fold(error, Error::seen);
+        }
+        let back = facts.previous.as_ref().map_or(String::new(), |version| format!(" --to {version}"));
+        error
+            .seen(serving(facts))
+            .hint(format!("gospel-release rollback{back}"))
+            .hint("or mend the cause, then: gospel-release resume")
+    }
+}
+
+/// A rolling update keeps old pods until new ones are ready.
+fn serving(facts: &Facts) -> String {
+    facts.previous.as_ref().map_or_else(
+        || "No earlier release serves.".to_owned(),
+        |previous| format!("The pods of {previous} keep serving until new ones are ready."),
+    )
+}
+
+impl Step for Rollout {
+    fn id(&self) -> &'static str {
+        "rollout"
+    }
+
+    fn title(&self, _facts: &Facts) -> String {
+        "Pods run the new images".to_owned()
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::ReadOnly
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        Some(self.config.rollout.within)
+    }
+
+    fn every(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async move {
+            let expected = self.expected(facts).await?;
+            let (deployments, pods) = futures::try_join!(self.workloads.deployments(), self.workloads.pods(None))?;
+            let now = io.now();
+            let mut diagnoses = Vec::new();
+            let mut doomed = BTreeMap::new();
+            for (service, expected) in self.config.services.iter().zip(&expected) {
+                let name = self.config.deployment_of(service);
+                let deployment = deployments.iter().find(|deployment| deployment.name == name);
+                let diagnosis = diagnose(expected, deployment, &pods, &self.config.rollout, now);
+                if let Diagnosis::Doomed { why, .. } = &diagnosis {
+                    doomed.insert(service.name.clone(), why.clone());
+                }
+                diagnoses.push(diagnosis);
+            }
+            if !doomed.is_empty() {
+                return Err(self.doomed(doomed, &pods, facts).await);
+            }
+            let overview = Overview::of(&diagnoses);
+            if !overview.all_ready() {
+                return Ok(Probe::NotYet(overview.note()));
+            }
+            let evidence = Evidence::new(overview.note())
+                .from(format!("Deployments and pods of {}", self.workloads.namespace()))
+                .at(now);
+            let live_at = facts.live_at.unwrap_or(now);
+            Ok(Probe::Done(Done::new(evidence).learn(Fact::LiveAt(live_at))))
+        })
+    }
+
+    fn overdue(&self, waited_for: &str) -> Error {
+        Error::new(Kind::TimedOut, format!("the rollout did not finish: {waited_for}"))
+            .seen("Old pods keep serving until new ones are ready.")
+            .hint("gospel-release resume goes on waiting")
+            .hint("gospel-release rollback goes back")
+    }
+}

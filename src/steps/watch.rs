@@ -1,0 +1,130 @@
+//! The hour after: errors, latency and restarts, looked at until it is over.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::adapters::cluster::Workloads;
+use crate::config::Config;
+use crate::domain::{Evidence, count, duration};
+use crate::engine::{BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
+use crate::error::{Error, Kind, Result};
+use crate::monitor::metrics::Metrics;
+use crate::monitor::pods::restarted;
+use crate::monitor::sli::{Judgement, Limits, Streak};
+
+/// Watches production until `watch.for` has passed since the rollout. A resumed run goes on with the same hour.
+pub struct Watch {
+    metrics: Metrics,
+    workloads: Workloads,
+    config: Config,
+    streak: Mutex<Streak>,
+}
+
+/// The window of one look: long enough to hold requests, short enough to show what happens now.
+const WINDOW: Duration = Duration::from_secs(300);
+
+impl Watch {
+    #[must_use]
+    pub fn new(metrics: Metrics, workloads: Workloads, config: Config) -> Self {
+        Self { metrics, workloads, config, streak: Mutex::default() }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { error_ratio: self.config.watch.error_ratio, p95: self.config.watch.p95_seconds }
+    }
+
+    fn judge(&self, look: &crate::monitor::sli::Look) -> Judgement {
+        let mut streak = self.streak.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        streak.judge(look, self.limits(), self.config.watch.bad_looks)
+    }
+
+    /// The looks of this process: how many, and how many had data.
+    fn looks(&self) -> (u32, u32) {
+        self.streak.lock().unwrap_or_else(std::sync::PoisonError::into_inner).looks()
+    }
+
+    async fn restarts(&self, since: Timestamp) -> Result<Vec<String>> {
+        let pods = self.workloads.pods(None).await?;
+        let new: Vec<_> = pods
+            .into_iter()
+            .filter(|pod| pod.last_terminated().is_some_and(|(_, end)| end.at.is_none_or(|at| at >= since)))
+            .collect();
+        Ok(restarted(&new, self.config.watch.restarts).into_iter().map(|pod| pod.said).collect())
+    }
+
+    fn regressed(&self, seen: Vec<String>, facts: &Facts) -> Error {
+        let version = facts.version.as_ref().map_or_else(|| "the release".to_owned(), ToString::to_string);
+        let back = facts.previous.as_ref().map_or(String::new(), |previous| format!(" --to {previous}"));
+        let error = Error::new(Kind::Regression, format!("{version} is live, and it is worse than its limits"));
+        seen.into_iter()
+            .fold(error, Error::seen)
+            .seen("Before and after are compared with fixed limits: there is no control group.")
+            .hint(format!("gospel-release rollback{back}"))
+            .hint("or, if this is not the release's doing: gospel-release resume goes on watching")
+    }
+}
+
+impl Step for Watch {
+    fn id(&self) -> &'static str {
+        "watch"
+    }
+
+    fn title(&self, _facts: &Facts) -> String {
+        format!("Watch production for {}", duration(self.config.watch.lasts))
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::ReadOnly
+    }
+
+    /// The hour, and half of it again for an end that has no data.
+    fn deadline(&self) -> Option<Duration> {
+        Some(self.config.watch.lasts + self.config.watch.lasts / 2)
+    }
+
+    fn every(&self) -> Duration {
+        self.config.watch.every
+    }
+
+    fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async move {
+            let since = facts.live_at.ok_or_else(|| Error::internal("the watch needs the time of the rollout"))?;
+            let now = io.now();
+            let watched = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            let window = WINDOW.min(watched.max(Duration::from_secs(60)));
+            let (look, restarts) = futures::try_join!(self.metrics.look(window, now), self.restarts(since))?;
+            if !restarts.is_empty() {
+                return Err(self.regressed(restarts, facts));
+            }
+            let said = look.summary().unwrap_or_else(|| "no data".to_owned());
+            match self.judge(&look) {
+                Judgement::Regression { findings } => {
+                    let seen = findings.into_iter().map(|finding| finding.said).collect();
+                    return Err(self.regressed(seen, facts));
+                }
+                // An end without data is no good end: unknown blocks.
+                Judgement::NoData => return Ok(Probe::NotYet("metrics of production (no data)".to_owned())),
+                Judgement::Suspect { bad, of, findings } => {
+                    let first = findings.first().map(|finding| finding.said.clone()).unwrap_or_default();
+                    return Ok(Probe::NotYet(format!("{first} ({bad} of {of} bad looks)")));
+                }
+                Judgement::Good => {}
+            }
+            if watched < self.config.watch.lasts {
+                let left = self.config.watch.lasts.saturating_sub(watched);
+                return Ok(Probe::NotYet(format!(
+                    "{} more; {said}",
+                    duration(Duration::from_secs(left.as_secs().max(1)))
+                )));
+            }
+            let (looks, with_data) = self.looks();
+            let evidence = Evidence::new(format!("{said} in {}, {with_data} with data", count(looks as usize, "look")))
+                .from("Prometheus and pods of production")
+                .at(now)
+                .fact("watched since", since.to_string(), None);
+            Ok(Probe::Done(Done::new(evidence)))
+        })
+    }
+}
