@@ -1,1 +1,22 @@
-//! Placeholder.
+//! One verb, one file: builds a plan and runs it.
+
+pub mod candidate;
+pub mod checklist;
+pub mod connect;
+pub mod doctor;
+pub mod evidence;
+pub mod guards;
+pub mod invocation;
+pub mod lock;
+pub mod monitor;
+pub mod prepare;
+pub mod promote;
+pub mod rehearse;
+pub mod report;
+pub mod runs;
+pub mod shared;
+pub mod sheet;
+pub mod tag;
+
+pub use invocation::Invocation;
+pub use report::Report;

@@ -17,10 +17,7 @@ pub(super) fn fill(resource: &Resource, object: &mut Value) {
         "jobs" => job(spec(map)),
         "cronjobs" => cronjob(spec(map)),
         "services" => service(spec(map)),
-        "pods" => {
-            pod(spec(map));
-            default(child(map, "status"), "phase", || json!("Pending"));
-        }
+        "pods" => pod(spec(map)),
         "secrets" => default(map, "type", || json!("Opaque")),
         "namespaces" => {
             default(spec(map), "finalizers", || json!(["kubernetes"]));

@@ -14,8 +14,7 @@ use super::status::json_response;
 use axum::response::{IntoResponse, Response};
 use http::header;
 
-/// With a dot where the request has an `@`, which is not allowed in a media type.
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// The answer at an OpenAPI path; `None` when the path is not one.
 pub(super) fn answer(call: &Call) -> Option<Result<Response, Status>> {

@@ -90,10 +90,7 @@ impl Call {
     pub fn object(&self) -> Result<Value, Status> {
         let media = self.media();
         if media.contains("protobuf") {
-            return Err(Status::unsupported_media(
-                "the rehearsal reads JSON and YAML, not protobuf, which kubectl's `create KIND` sends: \
-                 write it with `--dry-run=client -o yaml`, and apply that",
-            ));
+            return Err(Status::unsupported_media("the rehearsal speaks JSON and YAML, not protobuf"));
         }
         if media.ends_with("yaml") {
             return serde_yaml::from_slice(&self.body)

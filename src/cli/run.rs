@@ -1,0 +1,289 @@
+//! From the command line to an operation, and from its outcome to the exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tokio_util::sync::CancellationToken;
+
+use super::args::{Cli, Command, Events, Global, Output};
+use super::{config as config_args, rehearse as rehearse_args};
+use crate::clock::{Clock, Stopwatch};
+use crate::config::{Env, FileSource, Loaded, Sources, load};
+use crate::domain::WorldKind;
+use crate::engine::Listener;
+use crate::error::{Error, Kind, Result};
+use crate::ops::{self, Invocation, Report};
+use crate::process::Program;
+use crate::ui::ask::Asking;
+use crate::ui::out::Out;
+use crate::ui::style::Style;
+use crate::ui::{self, jsonl::Jsonl};
+
+/// Set by the parent of an embedded rehearsal: `confirm` or `ask`.
+const EMBEDDED: &str = "GOSPEL_RELEASE_REHEARSAL";
+/// World time of a rehearsal; honoured only where every endpoint is on this machine.
+const CLOCK: &str = "GOSPEL_RELEASE_CLOCK";
+
+/// Everything between the operating system and the operations.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let name = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // kube panics when two TLS providers are compiled in and none was chosen; a second choice is no error.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    if let Some(ended) = crate::rehearsal::programs::main_as(&name, &args.collect::<Vec<_>>()) {
+        return ui::out::stand_in(&ended.stdout, &ended.stderr, ended.code);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return told(&Error::internal("start").because(error), Style::plain()),
+    };
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let env = Env::of_process();
+    log(&cli.global, &env);
+    let code = runtime.block_on(run(cli, env));
+    // A blocking read that nobody waits for any more (a prompt, a name lookup) must not hold the process.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+fn told(error: &Error, style: Style) -> ExitCode {
+    ui::error::print(error, style);
+    ExitCode::from(error.kind().exit_code())
+}
+
+fn log(global: &Global, env: &Env) {
+    let level = match global.verbose {
+        0 => env.get("GOSPEL_RELEASE_LOG").unwrap_or("off").to_owned(),
+        1 => "gospel_release=debug".to_owned(),
+        _ => "gospel_release=trace,kube=debug,hyper=info".to_owned(),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(Style::of_stderr(global.color, env).color)
+        .init();
+}
+
+async fn run(cli: Cli, env: Env) -> u8 {
+    let style = Style::of_stderr(cli.global.color, &env);
+    let mut out = Out::stdout(Style::of_stdout(cli.global.color, &env));
+    let json = cli.global.output == Output::Json;
+    let result = dispatch(cli, env, &mut out).await;
+    let flushed = out.flush();
+    match result.and_then(|code| flushed.map(|()| code)) {
+        Ok(code) => code,
+        Err(error) => {
+            ui::error::print(&error, style);
+            if json {
+                // The error is already told; a closed standard output cannot be told anything.
+                let _ = out.json(&ui::error::json(&error)).and_then(|()| out.flush());
+            }
+            error.kind().exit_code()
+        }
+    }
+}
+
+async fn dispatch(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
+    if let Some(scenario) = &cli.global.rehearse
+        && !matches!(cli.command, Command::Rehearse(_) | Command::Completions(_) | Command::Reference(_))
+    {
+        return embedded(&cli, scenario, &env).await;
+    }
+    match &cli.command {
+        Command::Completions(completions) => out.bytes(&completions.script()).map(|()| 0),
+        Command::Reference(_) => out.bytes(super::reference::markdown().as_bytes()).map(|()| 0),
+        Command::Rehearse(args) => rehearse(&args.action, &cli.global, &env, out).await,
+        Command::Config(args) => config(&args.action, &cli.global, &env, out),
+        _ => operation(cli, env, out).await,
+    }
+}
+
+/// `--rehearse`: the embedded production here, the tool beside it in a process of its own, whose surroundings are the
+/// rehearsal's alone (docs/decisions/0006).
+async fn embedded(cli: &Cli, scenario: &str, env: &Env) -> Result<u8> {
+    use crate::rehearsal::serve::{Options, Rehearsal};
+    let options = Options::new(crate::rehearsal::Scenario::named(scenario)?);
+    let rehearsal = Rehearsal::start(options).await?;
+    let program = std::env::current_exe().map_err(|error| Error::internal("find our own program").because(error))?;
+    let manifest = rehearsal.manifest();
+    let mut child = Program::new(program).arg("--config").arg(&manifest.config);
+    for arg in std::env::args_os().skip(1) {
+        let text = arg.to_string_lossy();
+        if text != "--rehearse" && !text.starts_with("--rehearse=") && text != "--interactive" {
+            child = child.arg(arg);
+        }
+    }
+    for name in ops::rehearse::ambient(env) {
+        child = child.env_remove(name);
+    }
+    for (name, value) in &manifest.environment {
+        child = child.env(name, value);
+    }
+    let answers = if cli.global.interactive { "ask" } else { "confirm" };
+    let code = child.env(EMBEDDED, answers).attached().await;
+    rehearsal.shutdown().await;
+    code
+}
+
+async fn rehearse(action: &rehearse_args::Action, global: &Global, env: &Env, out: &mut Out) -> Result<u8> {
+    match action {
+        rehearse_args::Action::List => ops::rehearse::list(out, global.output == Output::Json).map(|()| 0),
+        rehearse_args::Action::Serve(args) => {
+            let stop = stop_signals(env);
+            ops::rehearse::serve(args, &stop, out).await.map(|()| 0)
+        }
+    }
+}
+
+fn config(action: &config_args::Action, global: &Global, env: &Env, out: &mut Out) -> Result<u8> {
+    match action {
+        config_args::Action::Schema => out.bytes(crate::config::schema::file().as_bytes())?,
+        config_args::Action::Check => {
+            let loaded = loaded(global, env)?;
+            let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+            let of = if files.is_empty() { "the defaults".to_owned() } else { files.join(", ") };
+            out.line(&format!("{of}: right"))?;
+        }
+        config_args::Action::Show { origins } => {
+            let loaded = loaded(global, env)?;
+            if global.output == Output::Json {
+                out.json(&crate::config::show::json(&loaded))?;
+            } else {
+                out.bytes(crate::config::show::text(&loaded, *origins).as_bytes())?;
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn loaded(global: &Global, env: &Env) -> Result<Loaded> {
+    let cwd = std::env::current_dir()
+        .map_err(|error| Error::config("the working directory is not there any more").because(error))?;
+    let file = global.config.clone().map_or(FileSource::Search, FileSource::Path);
+    load(&Sources { env, cwd, file, sets: global.sets.clone() })
+}
+
+/// Everything that needs a world.
+async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
+    let started = Stopwatch::start();
+    let loaded = loaded(&cli.global, &env)?;
+    let mut invocation = invocation(&cli.global, env, loaded);
+    let json = cli.global.output == Output::Json;
+    let style = Style::of_stderr(cli.global.color, &invocation.env);
+    let report = match cli.command {
+        Command::Promote(args) => {
+            let rehearsed = invocation.env.get(EMBEDDED).is_some();
+            let options = ops::promote::Options {
+                version: args.version,
+                approve: args.consent.approve,
+                wait_approval: args.consent.wait_approval,
+                terminate_sync: args.consent.terminate_sync || rehearsed,
+                takeover: args.consent.takeover,
+                first_release: args.first_release,
+                reason: args.reason,
+            };
+            ops::promote::promote(&mut invocation, &options).await
+        }
+        Command::Resume(args) => ops::runs::resume(&mut invocation, args.run.as_ref(), &args.consent).await,
+        Command::Abort(args) => {
+            return ops::runs::abort(&mut invocation, args.run.as_ref(), args.reason.as_deref(), out, json).await;
+        }
+        Command::Status(_) => return ops::runs::status(&mut invocation, out, json).await,
+        Command::Runs(args) => return ops::runs::runs(&mut invocation, &args.action, out, json).await,
+        Command::Checklist(args) => return ops::checklist::checklist(&mut invocation, &args, out, json).await,
+        Command::Tag(args) => return ops::tag::tag(&mut invocation, &args, out, json).await,
+        Command::Monitor(args) => return ops::monitor::monitor(&mut invocation, &args, out, json).await,
+        Command::Doctor(_) => return ops::doctor::doctor(&mut invocation, out, json).await,
+        Command::Config(_) | Command::Rehearse(_) | Command::Completions(_) | Command::Reference(_) => {
+            return Err(Error::internal("a command that needs no world came here"));
+        }
+    };
+    drop(invocation);
+    tell(&report, started, style, out, json)
+}
+
+/// The report to standard output, and the failure to standard error.
+fn tell(report: &Report, started: Stopwatch, style: Style, out: &mut Out, json: bool) -> Result<u8> {
+    if let Some(error) = &report.failure {
+        ui::error::print(error, style);
+    }
+    if json {
+        out.json(report)?;
+    } else if report.failure.is_none() {
+        out.line(&report.text(Some(started.elapsed())))?;
+    } else if let Some(path) = &report.evidence {
+        ui::stderr_line(&format!("evidence: {path}"));
+    }
+    Ok(report.exit)
+}
+
+fn invocation(global: &Global, env: Env, loaded: Loaded) -> Invocation {
+    let kind = ops::connect::world_kind(&loaded.config);
+    let clock = match env.get(CLOCK).and_then(Clock::from_env) {
+        Some(clock) if kind == WorldKind::Rehearsal => clock,
+        _ => Clock::real(),
+    };
+    let confirm = env.get(EMBEDDED) == Some("confirm") && kind == WorldKind::Rehearsal;
+    let asking = Asking { yes: global.yes, rehearsal: confirm };
+    let listener: Box<dyn Listener> = match global.events {
+        Some(Events::Jsonl) => Box::new(Jsonl::new(clock.clone(), asking)),
+        None => ui::renderer(Style::of_stderr(global.color, &env), asking),
+    };
+    Invocation {
+        cancel: stop_signals(&env),
+        base: loaded.dir,
+        config: loaded.config,
+        env,
+        clock,
+        listener,
+        dry_run: global.dry_run,
+        kind,
+    }
+}
+
+/// The first Ctrl-C, SIGTERM or SIGHUP asks for a stop at the next safe point; the second ends the process at once.
+fn stop_signals(_env: &Env) -> CancellationToken {
+    use tokio::signal::unix::{SignalKind, signal};
+    let cancel = CancellationToken::new();
+    let asked = cancel.clone();
+    tokio::spawn(async move {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let Ok([mut interrupt, mut term, mut hang_up]) = kinds
+            .map(signal)
+            .into_iter()
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(drop)
+            .and_then(|signals| <[_; 3]>::try_from(signals).map_err(drop))
+        else {
+            return;
+        };
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = term.recv() => {}
+                _ = hang_up.recv() => {}
+            }
+            if asked.is_cancelled() {
+                ui::stderr_line(
+                    "stopped at once. To see what was in flight, and to go on: gospel-release status; gospel-release resume --takeover",
+                );
+                #[allow(clippy::disallowed_methods, reason = "the second Ctrl-C ends the process, whatever it does")]
+                std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+            }
+            asked.cancel();
+            ui::stderr_line("stopping at the next safe point; once more to stop at once");
+        }
+    });
+    cancel
+}
+
+/// A path of the configuration, from its directory.
+#[must_use]
+pub fn resolved(base: &Path, path: &Path) -> PathBuf {
+    base.join(path)
+}

@@ -1,0 +1,128 @@
+//! What staging runs, by digest and commit; and what production runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::adapters::aws::{Aws, ImageId};
+use crate::adapters::cluster::{PodState, Workloads};
+use crate::adapters::git::Git;
+use crate::config::Config;
+use crate::config::model::Service;
+use crate::domain::{CommitSha, Digest, ServiceName, Version, count};
+use crate::engine::Candidate;
+use crate::error::{Error, Kind, Result};
+
+/// The digest that each service's pods run; a service whose pods disagree, or that has none, is in the error.
+pub async fn running(config: &Config, workloads: &Workloads) -> Result<BTreeMap<ServiceName, Digest>> {
+    let pods = workloads.pods(None).await?;
+    let mut images = BTreeMap::new();
+    let mut unclear = Vec::new();
+    for service in &config.services {
+        match digests_of(config, service, &pods).into_iter().collect::<Vec<_>>().as_slice() {
+            [digest] => drop(images.insert(service.name.clone(), digest.clone())),
+            [] => unclear.push(format!("{}: no running pod", service.name)),
+            several => {
+                let list: Vec<&str> = several.iter().map(Digest::short).collect();
+                unclear.push(format!("{}: its pods run {}", service.name, list.join(" and ")));
+            }
+        }
+    }
+    if unclear.is_empty() {
+        return Ok(images);
+    }
+    let what = format!("{} does not run one image per service", workloads.namespace());
+    let error = Error::new(Kind::GateBlocked, what).hint("wait until its rollout has finished, then try again");
+    Err(unclear.into_iter().fold(error, Error::seen))
+}
+
+/// The manifests that a service's live pods really run.
+fn digests_of(config: &Config, service: &Service, pods: &[PodState]) -> BTreeSet<Digest> {
+    let name = config.deployment_of(service);
+    let live = pods.iter().filter(|pod| pod.app() == Some(name.as_str()) && !pod.deleting && pod.phase == "Running");
+    live.filter_map(|pod| pod.main(service.name.as_str())?.digest.clone()).collect()
+}
+
+/// The candidate: staging's digests, and the newest commit that any of them was built from.
+pub async fn find(config: &Config, staging: &Workloads, aws: &Aws, git: &Git) -> Result<Candidate> {
+    let images = running(config, staging).await?;
+    let tags = tags_of(config, aws, &images).await?;
+    let mut commits: BTreeMap<CommitSha, Vec<&ServiceName>> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for service in images.keys() {
+        match tags.get(service).and_then(|tags| commit_of(tags, git)) {
+            Some(commit) => commits.entry(commit).or_default().push(service),
+            None => unknown.push(format!("{service}: tagged {}", listed(tags.get(service)))),
+        }
+    }
+    if !unknown.is_empty() {
+        let error = Error::new(Kind::GateBlocked, "cannot tell which commit staging's images were built from")
+            .hint("tag images with their commit when they are built: sha-<commit>");
+        return Err(unknown.into_iter().fold(error, Error::seen));
+    }
+    let commit = newest(&commits.keys().cloned().collect::<Vec<_>>(), git)?;
+    Ok(Candidate { commit, images })
+}
+
+/// ECR's tags of each digest.
+async fn tags_of(
+    config: &Config,
+    aws: &Aws,
+    images: &BTreeMap<ServiceName, Digest>,
+) -> Result<BTreeMap<ServiceName, Vec<String>>> {
+    let by_name = config.service_map();
+    let key = |service: &ServiceName, digest: &Digest| {
+        let repository = by_name.get(service).map(|service| config.image_of(service)).unwrap_or_default();
+        (repository, ImageId::Digest(digest.clone()))
+    };
+    let wanted: Vec<(String, ImageId)> = images.iter().map(|(service, digest)| key(service, digest)).collect();
+    let found = aws.images(&wanted).await?;
+    let tags =
+        |service, digest| found.get(&key(service, digest)).and_then(Option::as_ref).map(|image| image.tags.clone());
+    Ok(images.iter().filter_map(|(service, digest)| Some((service.clone(), tags(service, digest)?))).collect())
+}
+
+/// The commit behind a tag of the form `sha-<hex>`, or a whole SHA.
+fn commit_of(tags: &[String], git: &Git) -> Option<CommitSha> {
+    let hex = tags.iter().map(|tag| tag.strip_prefix("sha-").unwrap_or(tag));
+    hex.filter(|hex| hex.len() >= 7 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())).find_map(|hex| git.expand(hex))
+}
+
+/// The commit that all others are ancestors of.
+fn newest(commits: &[CommitSha], git: &Git) -> Result<CommitSha> {
+    for head in commits {
+        let mut all = true;
+        for other in commits {
+            all = all && git.is_ancestor(other, head)?;
+        }
+        if all {
+            return Ok(head.clone());
+        }
+    }
+    let list: Vec<&str> = commits.iter().map(CommitSha::short).collect();
+    Err(Error::new(
+        Kind::GateBlocked,
+        format!(
+            "staging runs builds of {} that are not on one line: {}",
+            count(commits.len(), "commit"),
+            list.join(", ")
+        ),
+    )
+    .hint("deploy one commit's build to staging, and let it soak"))
+}
+
+/// The release that production runs: the highest version among the tags of its images, if any has one.
+pub async fn live_version(
+    config: &Config,
+    aws: &Aws,
+    images: &BTreeMap<ServiceName, Digest>,
+) -> Result<Option<Version>> {
+    let tags = tags_of(config, aws, images).await?;
+    Ok(tags.values().flatten().filter_map(|tag| tag.parse().ok()).max())
+}
+
+fn listed(tags: Option<&Vec<String>>) -> String {
+    match tags {
+        None => "nothing (not in ECR)".to_owned(),
+        Some(tags) if tags.is_empty() => "nothing".to_owned(),
+        Some(tags) => tags.join(", "),
+    }
+}

@@ -1,0 +1,155 @@
+//! From the configuration to clients, and the proof that they reach the configured world and no other.
+
+use std::sync::Arc;
+
+use crate::adapters::aws::Aws;
+use crate::adapters::cluster::{Applications, Cluster, Workloads};
+use crate::adapters::git::Git;
+use crate::adapters::github::{GitHub, Token, token_from_gh};
+use crate::config::Config;
+use crate::config::model::Environment;
+use crate::domain::{WorldId, WorldKind};
+use crate::error::{Attempting, Error, Kind, Result};
+
+use super::Invocation;
+
+/// The clients of one release. Steps and gates get the narrow parts that they need; nobody gets this.
+pub struct Connected {
+    pub world: WorldId,
+    pub git: Arc<Git>,
+    pub github: GitHub,
+    pub production: Place,
+    pub staging: Place,
+    pub applications: Applications,
+    /// Who we are to AWS, for evidence.
+    pub aws_identity: String,
+}
+
+/// Staging or production, reached.
+#[derive(Clone)]
+pub struct Place {
+    pub aws: Aws,
+    pub cluster: Cluster,
+    pub workloads: Workloads,
+}
+
+/// Connects everything at once and compares accounts, cluster and repository with the configuration (exit 14).
+pub async fn connect(invocation: &Invocation) -> Result<Connected> {
+    let config = &invocation.config;
+    let git = Arc::new(Git::open(&config.repository, &invocation.base)?);
+    let github = github(invocation).await?;
+    let (production, staging, _) = futures::try_join!(
+        place(&config.production, "production"),
+        place(&config.staging, "staging"),
+        repository(&git, &github),
+    )?;
+    let applications = Applications::new(&argo_cluster(config, &production).await?, &config.argo.namespace);
+    let identity = production.0.cluster.identity();
+    let world = WorldId {
+        kind: invocation.kind,
+        account: config.production.aws.account.clone().or(Some(production.1.account.clone())),
+        cluster: identity.id.clone(),
+        namespace: config.production.namespace.clone(),
+        repository: config.repository.slug.clone(),
+    };
+    Ok(Connected {
+        world: mixed_if_local(world, &identity.server),
+        git,
+        github,
+        aws_identity: production.1.arn,
+        production: production.0,
+        staging: staging.0,
+        applications,
+    })
+}
+
+/// GitHub, with a token from the environment or from `gh auth token`.
+pub async fn github(invocation: &Invocation) -> Result<GitHub> {
+    let settings = &invocation.config.github;
+    let found = invocation.env.first(&settings.token_env).and_then(|(_, token)| Token::new(token));
+    let token = match found {
+        Some(token) => Some(token),
+        None => token_from_gh(&settings.api).await?,
+    };
+    if token.is_none() {
+        return Err(Error::outside("no GitHub token")
+            .hint(format!("set {}, or sign in: gh auth login", settings.token_env.join(" or "))));
+    }
+    GitHub::connect(settings, &invocation.config.repository.slug, token)
+}
+
+/// Account first (a wrong one must not be asked anything else), then the cluster.
+async fn place(environment: &Environment, name: &str) -> Result<(Place, crate::adapters::aws::Identity)> {
+    let aws = Aws::connect(&environment.aws).await?;
+    let identity = aws.verified_identity().await.attempting(|| format!("identify the AWS account of {name}"))?;
+    let cluster = Cluster::connect(&environment.cluster, Some(&aws))
+        .await
+        .attempting(|| format!("connect to the cluster of {name}"))?;
+    let workloads = Workloads::new(&cluster, &environment.namespace);
+    Ok((Place { aws, cluster, workloads }, identity))
+}
+
+/// Argo CD's own cluster, where it is not production's.
+async fn argo_cluster(config: &Config, production: &(Place, crate::adapters::aws::Identity)) -> Result<Cluster> {
+    let Some(settings) = &config.argo.cluster else { return Ok(production.0.cluster.clone()) };
+    let aws = match &config.argo.aws {
+        Some(aws) => Aws::connect(aws).await?,
+        None => production.0.aws.clone(),
+    };
+    Cluster::connect(settings, Some(&aws)).await.attempting(|| "connect to Argo CD's cluster".to_owned())
+}
+
+/// The checkout is complete, and its remote is the configured repository on the configured GitHub.
+async fn repository(git: &Git, github: &GitHub) -> Result<()> {
+    git.remote_url().await?;
+    git.ensure_complete()?;
+    let (fetched, repository) = futures::join!(git.fetch(), github.repository());
+    fetched.attempting(|| "fetch main and the release tags".to_owned())?;
+    let repository = repository.attempting(|| format!("look at {} on GitHub", github.slug()))?;
+    if repository.full_name.eq_ignore_ascii_case(github.slug()) {
+        Ok(())
+    } else {
+        // GitHub follows renames: the answer may be about another name.
+        Err(Error::new(
+            Kind::WrongWorld,
+            format!("the repository is {} now, and {} is configured", repository.full_name, github.slug()),
+        ))
+    }
+}
+
+/// A cluster on this machine is not a real production, whatever else is real.
+fn mixed_if_local(mut world: WorldId, server: &str) -> WorldId {
+    if world.kind == WorldKind::Real && is_loopback(server) {
+        world.kind = WorldKind::Mixed;
+    }
+    world
+}
+
+/// What the configured endpoints say about the world: all on this machine, none, or some.
+#[must_use]
+pub fn world_kind(config: &Config) -> WorldKind {
+    let aws = |environment: &Environment| environment.aws.endpoint.clone().unwrap_or_else(|| "https://aws".to_owned());
+    let endpoints = [config.github.api.clone(), aws(&config.staging), aws(&config.production)];
+    let local = endpoints.iter().filter(|endpoint| is_loopback(endpoint)).count();
+    match local {
+        0 => WorldKind::Real,
+        all if all == endpoints.len() => WorldKind::Rehearsal,
+        _ => WorldKind::Mixed,
+    }
+}
+
+/// Whether a URL, or a host, is on this machine.
+#[must_use]
+pub fn is_loopback(endpoint: &str) -> bool {
+    let host = url::Url::parse(endpoint).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let host = host.unwrap_or_else(|| endpoint.split(':').next().unwrap_or_default().to_owned());
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Production's cluster alone, and its namespace: for commands that only look at runs.
+pub async fn production(invocation: &Invocation) -> Result<(Cluster, String)> {
+    let environment = &invocation.config.production;
+    let (place, _) = place(environment, "production").await?;
+    Ok((place.cluster, environment.namespace.clone()))
+}

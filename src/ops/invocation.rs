@@ -1,0 +1,62 @@
+//! What every verb is handed: settings, surroundings, and who listens.
+
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Config, Env};
+use crate::domain::{RunId, WorldKind};
+use crate::engine::{Listener, SeenEvent, StateDir};
+use crate::error::{Error, Result};
+
+/// One call of the tool.
+pub struct Invocation {
+    pub config: Config,
+    /// The directory that relative paths of the configuration start from.
+    pub base: PathBuf,
+    pub env: Env,
+    pub clock: Clock,
+    /// Set by the first Ctrl-C, SIGTERM or SIGHUP.
+    pub cancel: CancellationToken,
+    pub listener: Box<dyn Listener>,
+    /// `--dry-run`.
+    pub dry_run: bool,
+    /// What the endpoints say; the identity check may make it `Mixed`.
+    pub kind: WorldKind,
+}
+
+impl Invocation {
+    /// Tells people something that belongs to no step.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.listener.hear(&crate::engine::Event::Seen(SeenEvent::Note { text: text.into() }), None);
+    }
+
+    /// Tells people something that they should know.
+    pub fn warn(&mut self, text: impl Into<String>) {
+        self.listener.hear(&crate::engine::Event::Seen(SeenEvent::Warning { text: text.into() }), None);
+    }
+
+    /// `user@host`, as the Lease and the journal name us.
+    #[must_use]
+    pub fn who(&self) -> String {
+        let user = ["GITHUB_ACTOR", "USER", "LOGNAME"].iter().find_map(|name| self.env.get(name)).unwrap_or("unknown");
+        let host = rustix::system::uname();
+        format!("{user}@{}", host.nodename().to_string_lossy())
+    }
+
+    /// Where this project's runs are kept.
+    pub fn state_dir(&self) -> Result<StateDir> {
+        let home = self.env.state_home().ok_or_else(|| {
+            Error::config("no place for the journal: neither XDG_STATE_HOME nor HOME is set")
+                .hint("set XDG_STATE_HOME to a directory that can be written")
+        })?;
+        Ok(StateDir::new(&home.join("gospel-release"), &self.config.project))
+    }
+
+    /// A new run's id: `20250304-091500-k3v9`; sorts by time.
+    pub fn new_run_id(&self) -> Result<RunId> {
+        let suffix: String = std::iter::repeat_with(fastrand::alphanumeric).take(4).collect();
+        format!("{}-{}", self.clock.now().strftime("%Y%m%d-%H%M%S"), suffix.to_lowercase()).parse()
+    }
+}

@@ -1,0 +1,139 @@
+//! `monitor`: production as it is: pods, health, restarts, errors and latency against their limits.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::adapters::cluster::{PodState, Workloads};
+use crate::cli::monitor::Monitor as Args;
+use crate::config::Config;
+use crate::domain::{duration, printable};
+use crate::engine::{Event, SeenEvent};
+use crate::error::{Error, Kind, Result};
+use crate::monitor::endpoints::{EndpointLook, Endpoints};
+use crate::monitor::metrics::Metrics;
+use crate::monitor::pods::restarted;
+use crate::monitor::sli::{Judgement, Limits, Look, Streak, millis, percent};
+use crate::ui::out::Out;
+
+use super::Invocation;
+use super::connect::production;
+
+/// How far back one look at the metrics goes.
+const WINDOW: Duration = Duration::from_secs(300);
+
+/// One look at production.
+struct Seen {
+    pods: Vec<PodState>,
+    health: Vec<EndpointLook>,
+    metrics: Look,
+}
+
+/// Looks once, or again and again for a time. Ends 16 when production is outside its limits.
+pub async fn monitor(invocation: &mut Invocation, args: &Args, out: &mut Out, json: bool) -> Result<u8> {
+    let config = invocation.config.clone();
+    let (cluster, namespace) = production(invocation).await?;
+    let workloads = Workloads::new(&cluster, &namespace);
+    let endpoints = Endpoints::new(&config, &config.production, &cluster)?;
+    let metrics = Metrics::new(&config, &config.production, &cluster)?;
+    let limits = Limits { error_ratio: config.watch.error_ratio, p95: config.watch.p95_seconds };
+    let since = invocation.clock.now();
+    let lasts = if args.once { Duration::ZERO } else { args.lasts.unwrap_or(config.watch.lasts) };
+    let until = since.checked_add(lasts).unwrap_or(since);
+    // One look decides alone when there is only one.
+    let bad_looks = if args.once { 1 } else { config.watch.bad_looks };
+    let mut streak = Streak::default();
+    loop {
+        let now = invocation.clock.now();
+        let (pods, health, look) = futures::join!(workloads.pods(None), endpoints.look(), metrics.look(WINDOW, now));
+        let seen = Seen { pods: pods?, health, metrics: look? };
+        let wrong = judge(&config, &seen, &mut streak, limits, bad_looks);
+        if json {
+            out.json_line(&document(&config, &seen, &wrong))?;
+        } else {
+            table(&config, &seen, out)?;
+        }
+        if !wrong.is_empty() {
+            let error = Error::new(Kind::Regression, format!("production is outside its limits: {}", wrong[0]));
+            let error = wrong.iter().skip(1).fold(error, |error, line| error.seen(line.clone()));
+            return Err(error.hint("gospel-release rollback goes back to the last good release"));
+        }
+        if now >= until {
+            return Ok(0);
+        }
+        let note = seen.metrics.summary().unwrap_or_else(|| "no data".to_owned());
+        let waiting = SeenEvent::Waiting { id: "monitor", note, since, until: Some(until) };
+        invocation.listener.hear(&Event::Seen(waiting), None);
+        let pause = invocation.clock.to_wall(config.watch.every).max(Duration::from_millis(100));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = invocation.cancel.cancelled() => {
+                return Err(Error::new(Kind::Interrupted, "stopped watching as asked; monitoring changes nothing"));
+            }
+        }
+    }
+}
+
+fn judge(config: &Config, seen: &Seen, streak: &mut Streak, limits: Limits, bad_looks: u32) -> Vec<String> {
+    let mut wrong: Vec<String> = seen
+        .health
+        .iter()
+        .filter(|look| !look.ok && !look.unanswered)
+        .map(|look| format!("{} {} answers {}", look.service, look.path, look.said))
+        .collect();
+    wrong.extend(restarted(&seen.pods, config.watch.restarts).into_iter().map(|pod| pod.said));
+    if let Judgement::Regression { findings } = streak.judge(&seen.metrics, limits, bad_looks) {
+        wrong.extend(findings.into_iter().map(|finding| finding.said));
+    }
+    wrong
+}
+
+/// A line a service: pods, restarts, health, errors, latency.
+fn table(config: &Config, seen: &Seen, out: &mut Out) -> Result<()> {
+    out.line(&format!(
+        "{:<14} {:>7} {:>8}  {:<8} {:>8} {:>8}",
+        "service", "pods", "restarts", "health", "errors", "p95"
+    ))?;
+    for service in &config.services {
+        let (ready, all, restarts) = counts(config, service, &seen.pods);
+        let looks: Vec<&EndpointLook> = seen.health.iter().filter(|look| look.service == service.name).collect();
+        let health = match looks.iter().find(|look| !look.ok) {
+            None => "green",
+            Some(look) if look.unanswered => "unknown",
+            Some(_) => "RED",
+        };
+        let sli = seen.metrics.services.get(&service.name).copied().unwrap_or_default();
+        let errors = sli.error_ratio.map_or("no data".to_owned(), percent);
+        let p95 = sli.p95.map_or("no data".to_owned(), millis);
+        out.line(&format!(
+            "{:<14} {:>7} {restarts:>8}  {health:<8} {errors:>8} {p95:>8}",
+            service.name,
+            format!("{ready}/{all}")
+        ))?;
+        for look in looks.iter().filter(|look| !look.ok) {
+            out.line(&format!("  {} {}", look.path, printable(&look.said)))?;
+        }
+    }
+    Ok(())
+}
+
+fn counts(config: &Config, service: &crate::config::model::Service, pods: &[PodState]) -> (usize, usize, u32) {
+    let name = config.deployment_of(service);
+    let ours: Vec<&PodState> = pods.iter().filter(|pod| pod.app() == Some(name.as_str()) && !pod.deleting).collect();
+    (ours.iter().filter(|pod| pod.ready).count(), ours.len(), ours.iter().map(|pod| pod.restarts()).sum())
+}
+
+fn document(config: &Config, seen: &Seen, wrong: &[String]) -> serde_json::Value {
+    let services = config.services.iter().map(|service| {
+        let (ready, pods, restarts) = counts(config, service, &seen.pods);
+        let sli = seen.metrics.services.get(&service.name).copied().unwrap_or_default();
+        let health: Vec<_> = seen
+            .health
+            .iter()
+            .filter(|look| look.service == service.name)
+            .map(|look| json!({"path": look.path, "ok": look.ok, "said": look.said, "took": duration(look.slowest)}))
+            .collect();
+        json!({"service": service.name, "ready": ready, "pods": pods, "restarts": restarts, "health": health, "sli": sli})
+    });
+    json!({"at": seen.metrics.at, "services": services.collect::<Vec<_>>(), "wrong": wrong})
+}

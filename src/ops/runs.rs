@@ -1,0 +1,387 @@
+//! `status`, `resume`, `abort`, `runs`: what was begun, and how it goes on.
+
+use serde_json::json;
+
+use crate::adapters::cluster::{ConfigMaps, Leases};
+use crate::cli::promote::Consent;
+use crate::cli::runs::RunsAction;
+use crate::domain::{RunId, printable};
+use crate::engine::{Ended, Event, FORMAT, Journal, Line, Record, RunState, StepState, fold};
+use crate::error::{Error, Kind, Result};
+use crate::ui::out::Out;
+
+use super::connect::{Connected, connect, production};
+use super::promote::{self, Options, Start};
+use super::shared::Runs;
+use super::{Invocation, Report, lock};
+
+/// The run to take up: the one named, or the last that was left open.
+async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<(RunState, Option<String>)> {
+    if let Some(run) = run {
+        let shared = runs.get(run).await?;
+        let local = invocation.state_dir()?.run(run).load()?.map(|(_, state)| state);
+        return newest(shared, local).ok_or_else(|| {
+            Error::usage(format!("there is no run {run}, neither here nor in the cluster"))
+                .hint("gospel-release runs list")
+        });
+    }
+    match runs.open().await?.pop() {
+        Some(state) => {
+            let run = state.header.run.clone();
+            Box::pin(find(invocation, runs, Some(&run))).await
+        }
+        None => Err(Error::usage("no run was left open; there is nothing to resume").hint("gospel-release promote")),
+    }
+}
+
+/// The journal here may be one record ahead of the shared copy, or far behind it.
+fn newest(shared: Option<(RunState, String)>, local: Option<RunState>) -> Option<(RunState, Option<String>)> {
+    match (shared, local) {
+        (Some((shared, version)), Some(local)) if local.seq > shared.seq => Some((local, Some(version))),
+        (Some((shared, version)), _) => Some((shared, Some(version))),
+        (None, Some(local)) => Some((local, None)),
+        (None, None) => None,
+    }
+}
+
+/// Goes on with a run, from this machine or another.
+pub async fn resume(invocation: &mut Invocation, run: Option<&RunId>, consent: &Consent) -> Report {
+    let connected = match connect(invocation).await {
+        Ok(connected) => connected,
+        Err(error) => return Report::early("resume", None, error),
+    };
+    let world = connected.world.clone();
+    match take_up(invocation, &connected, run, consent).await {
+        Ok(report) => report,
+        Err(error) => Report::early("resume", Some(world), error),
+    }
+}
+
+async fn take_up(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    run: Option<&RunId>,
+    consent: &Consent,
+) -> Result<Report> {
+    let runs = Runs::new(ConfigMaps::new(&connected.production.cluster, &connected.world.namespace));
+    let found = match find(invocation, &runs, run).await {
+        // A process that died before it shared anything left only its Lease: nothing was changed.
+        Err(error) if consent.takeover && run.is_none() && error.kind() == Kind::Usage => {
+            clear_dead_lock(invocation, connected).await?;
+            return Err(error);
+        }
+        other => other?,
+    };
+    let run = found.0.header.run.clone();
+    fits(&found.0, connected)?;
+    let leases = Leases::new(&connected.production.cluster, &connected.world.namespace);
+    let duration = invocation.config.lock.lease;
+    let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, consent.takeover).await?;
+    // Read again under the lock: its last holder may have gone on meanwhile.
+    let (state, version) = find(invocation, &runs, Some(&run)).await?;
+    let claim = runs.claim(lock, version);
+    let report = go_on(invocation, connected, &claim, state, consent).await;
+    let released = claim.release().await;
+    if let Err(error) = released {
+        invocation.warn(format!("the lock could not be given back and expires by itself: {error}"));
+    }
+    report
+}
+
+async fn go_on(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    claim: &super::shared::Claim,
+    state: RunState,
+    consent: &Consent,
+) -> Result<Report> {
+    if !state.is_open() {
+        return Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(&state)))
+            .hint("gospel-release promote begins a new one"));
+    }
+    let dir = invocation.state_dir()?.run(&state.header.run);
+    dir.make()?;
+    let rehearsed = connected.world.kind == crate::domain::WorldKind::Rehearsal;
+    let mut options: Options = serde_json::from_value(state.header.options.clone()).unwrap_or_default();
+    options.approve |= consent.approve;
+    options.terminate_sync |= consent.terminate_sync || rehearsed && options.terminate_sync;
+    options.wait_approval = consent.wait_approval;
+    settings_of(invocation, &state)?;
+    let live = promote::live_or_nothing(invocation, connected).await;
+    let plan = promote::plan(invocation, connected, &options, &state.facts, &live).await?;
+    if plan.hash() != state.header.plan_hash {
+        return Err(Error::config(format!(
+            "run {} was planned by gospel-release {} with other steps than this one has",
+            state.header.run, state.header.tool
+        ))
+        .hint(format!("use gospel-release {}, or: gospel-release abort {}", state.header.tool, state.header.run)));
+    }
+    let journal = journal(invocation, &dir, &state)?;
+    let start = Start::Again(Box::new(state));
+    Ok(promote::drive(invocation, &plan, journal, claim, start, &dir, connected).await)
+}
+
+/// The journal here: gone on with where it is whole and as far as the shared copy, else begun from that copy.
+fn journal(invocation: &Invocation, dir: &crate::engine::RunDir, state: &RunState) -> Result<Journal> {
+    let path = dir.journal();
+    if path.is_file() {
+        let (journal, lines) = Journal::open(&path)?;
+        if fold(&lines)?.is_some_and(|local| local.seq == state.seq) {
+            return Ok(journal);
+        }
+        drop(journal);
+        let aside = path.with_extension(format!("{}.jsonl", invocation.clock.wall().as_second()));
+        std::fs::rename(&path, &aside)
+            .map_err(|error| Error::config(format!("put the older journal {} aside", path.display())).because(error))?;
+    }
+    let mut journal = Journal::create(&path)?;
+    let adopted = Record::RunAdopted { state: Box::new(state.clone()), by: invocation.who() };
+    journal.append(&Line { v: FORMAT, seq: state.seq, at: invocation.clock.now(), record: adopted })?;
+    Ok(journal)
+}
+
+/// The run's own settings go on, over what is configured here now; only local paths and ways in are taken from here.
+fn settings_of(invocation: &mut Invocation, state: &RunState) -> Result<()> {
+    let stored: crate::config::Config = serde_json::from_value(state.header.config.clone()).map_err(|error| {
+        Error::config(format!(
+            "run {} was started with settings that this gospel-release does not read",
+            state.header.run
+        ))
+        .because(error)
+    })?;
+    let here = &mut invocation.config;
+    let changed: Vec<&str> = [
+        ("gates", stored.gates != here.gates),
+        ("watch", stored.watch != here.watch),
+        ("rollout", stored.rollout != here.rollout),
+        ("workflow", stored.workflow != here.workflow),
+        ("services", stored.services != here.services),
+        ("images", stored.images != here.images),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
+    .collect();
+    here.gates = stored.gates;
+    here.watch = stored.watch;
+    here.rollout = stored.rollout;
+    here.workflow = stored.workflow;
+    here.services = stored.services;
+    here.images = stored.images;
+    if !changed.is_empty() {
+        invocation.warn(format!("settings differ from the run's own, which go on: {}", changed.join(", ")));
+    }
+    Ok(())
+}
+
+/// Another world is refused (exit 14).
+fn fits(state: &RunState, connected: &Connected) -> Result<()> {
+    if state.header.world == connected.world {
+        return Ok(());
+    }
+    Err(Error::new(Kind::WrongWorld, format!("run {} began in another world", state.header.run))
+        .seen(format!("then: {}", state.header.world))
+        .seen(format!("here: {}", connected.world)))
+}
+
+/// A Lease whose holder died before it shared a run is given back.
+async fn clear_dead_lock(invocation: &Invocation, connected: &Connected) -> Result<()> {
+    let leases = Leases::new(&connected.production.cluster, &connected.world.namespace);
+    let run = invocation.new_run_id()?;
+    let duration = invocation.config.lock.lease;
+    lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, true).await?.release().await
+}
+
+/// Closes a run for good: the world stays as it is, and is told.
+pub async fn abort(
+    invocation: &mut Invocation,
+    run: Option<&RunId>,
+    reason: Option<&str>,
+    out: &mut Out,
+    json: bool,
+) -> Result<u8> {
+    let (cluster, world) = production(invocation).await?;
+    let runs = Runs::new(ConfigMaps::new(&cluster, &world));
+    let (state, _) = find(invocation, &runs, run).await?;
+    if !state.is_open() {
+        return Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(&state))));
+    }
+    let run = state.header.run.clone();
+    let leases = Leases::new(&cluster, &world);
+    let lock =
+        lock::acquire(leases, &invocation.clock, invocation.who(), &run, invocation.config.lock.lease, true).await?;
+    let (mut state, version) = find(invocation, &runs, Some(&run)).await?;
+    let claim = runs.claim(lock, version);
+    let why = reason.map_or_else(
+        || format!("aborted by {}", invocation.who()),
+        |reason| format!("aborted by {}: {reason}", invocation.who()),
+    );
+    let ended = Record::RunEnded(Ended { outcome: "aborted".into(), exit: 0, open: false, why });
+    let saved = async {
+        state.apply(&ended)?;
+        crate::engine::Shared::save(&claim, &state).await
+    };
+    let saved = saved.await;
+    claim.release().await?;
+    saved?;
+    note_abort_here(invocation, &run, &ended)?;
+    let begun: Vec<&String> = state.steps.keys().collect();
+    if json {
+        out.json(&json!({"run": run, "outcome": "aborted", "exit": 0, "steps": begun}))?;
+    } else {
+        out.line(&format!("run {run} is aborted"))?;
+        for line in left_behind(&state) {
+            out.line(&format!("  {line}"))?;
+        }
+    }
+    Ok(0)
+}
+
+/// The journal here, if this machine has one, learns of it too.
+fn note_abort_here(invocation: &Invocation, run: &RunId, ended: &Record) -> Result<()> {
+    let path = invocation.state_dir()?.run(run).journal();
+    if !path.is_file() {
+        return Ok(());
+    }
+    let (mut journal, lines) = Journal::open(&path)?;
+    let Some(mut local) = fold(&lines)? else { return Ok(()) };
+    if !local.is_open() {
+        return Ok(());
+    }
+    local.apply(ended)?;
+    journal.append(&Line { v: FORMAT, seq: local.seq, at: invocation.clock.now(), record: ended.clone() })
+}
+
+/// What an aborted run leaves in the world: nothing is undone by itself.
+fn left_behind(state: &RunState) -> Vec<String> {
+    if !state.changed_the_world() {
+        return vec!["nothing was changed".to_owned()];
+    }
+    let mut lines = vec!["nothing is undone; what it did stays:".to_owned()];
+    for planned in &state.header.steps {
+        match state.steps.get(&planned.id) {
+            Some(StepState::Done { title, .. }) => lines.push(format!("done     {title}")),
+            Some(StepState::Intended) => lines.push(format!("begun    {} (look whether it happened)", planned.title)),
+            None => {}
+        }
+    }
+    if let Some(run) = &state.facts.workflow_run {
+        lines.push(format!("a workflow run may still wait or go on: {}", run.url));
+    }
+    lines
+}
+
+fn outcome(state: &RunState) -> String {
+    match &state.ended {
+        None => "running, or its process died".to_owned(),
+        Some(ended) if ended.why.is_empty() => ended.outcome.clone(),
+        Some(ended) => format!("{}: {}", ended.outcome, printable(&ended.why)),
+    }
+}
+
+/// What goes on now: the lock, open runs, and the command that goes on.
+pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> Result<u8> {
+    let (cluster, namespace) = production(invocation).await?;
+    let runs = Runs::new(ConfigMaps::new(&cluster, &namespace));
+    let leases = Leases::new(&cluster, &namespace);
+    let (lease, all) = futures::try_join!(leases.get(), runs.all())?;
+    let held = lease.filter(|lease| lease.holder.as_deref().is_some_and(|holder| !holder.is_empty()));
+    let open: Vec<&RunState> = all.iter().filter(|state| state.is_open()).collect();
+    if json {
+        out.json(&json!({
+            "lock": held.as_ref().map(|lease| json!({"holder": lease.holder, "run": lease.run, "renewed": lease.renewed_at})),
+            "open": open.iter().map(|state| brief(state)).collect::<Vec<_>>(),
+            "last": all.last().map(brief),
+        }))?;
+        return Ok(0);
+    }
+    match &held {
+        None => out.line("lock      free")?,
+        Some(lease) => {
+            let run = lease.run.as_deref().unwrap_or("unknown");
+            out.line(&format!("lock      {} (run {run})", printable(lease.holder.as_deref().unwrap_or_default())))?;
+        }
+    }
+    if open.is_empty() {
+        out.line("open runs none")?;
+    }
+    for state in open {
+        let version = state.version().map(ToString::to_string).unwrap_or_default();
+        let next = state.next_step().map_or(String::new(), |step| format!(", next: {}", step.id));
+        out.line(&format!(
+            "open run  {} {} {version} by {}{next}",
+            state.header.run, state.header.command, state.header.by
+        ))?;
+        out.line(&format!("          {}", outcome(state)))?;
+        let mine = held.as_ref().is_some_and(|lease| lease.run.as_deref() == Some(state.header.run.as_str()));
+        let takeover = if mine { " --takeover (if its process is dead)" } else { "" };
+        out.line(&format!("          gospel-release resume {}{takeover}", state.header.run))?;
+    }
+    if let Some(last) = all.iter().rev().find(|state| !state.is_open()) {
+        let version = last.version().map(ToString::to_string).unwrap_or_default();
+        out.line(&format!("last run  {} {} {version}: {}", last.header.run, last.header.command, outcome(last)))?;
+    }
+    Ok(0)
+}
+
+fn brief(state: &RunState) -> serde_json::Value {
+    json!({
+        "run": state.header.run,
+        "command": state.header.command,
+        "version": state.version(),
+        "by": state.header.by,
+        "started": state.header.started_at,
+        "outcome": state.ended.as_ref().map(|ended| &ended.outcome),
+        "open": state.is_open(),
+        "next": state.next_step().map(|step| &step.id),
+    })
+}
+
+/// The runs kept on this machine.
+pub async fn runs(invocation: &mut Invocation, action: &RunsAction, out: &mut Out, json: bool) -> Result<u8> {
+    let dir = invocation.state_dir()?;
+    let last = || dir.runs().pop().ok_or_else(|| Error::usage("no run is kept on this machine"));
+    match action {
+        RunsAction::List => {
+            for run in dir.runs() {
+                match dir.run(&run).load() {
+                    Ok(Some((_, state))) if json => out.json_line(&brief(&state))?,
+                    Ok(Some((_, state))) => {
+                        let version = state.version().map(ToString::to_string).unwrap_or_default();
+                        out.line(&format!("{run}  {} {version}  {}", state.header.command, outcome(&state)))?;
+                    }
+                    Ok(None) => {}
+                    Err(error) => out.line(&format!("{run}  cannot be read: {error}"))?,
+                }
+            }
+        }
+        RunsAction::Log { run } => replay(invocation, &run.clone().map_or_else(last, Ok)?)?,
+        RunsAction::Show { run } => {
+            let run = run.clone().map_or_else(last, Ok)?;
+            let (_, state) =
+                dir.run(&run).load()?.ok_or_else(|| Error::usage(format!("there is no run {run} here")))?;
+            out.json(&state)?;
+        }
+    }
+    Ok(0)
+}
+
+/// Replays a journal through the same renderer that drew the run.
+fn replay(invocation: &mut Invocation, run: &RunId) -> Result<()> {
+    let path = invocation.state_dir()?.run(run).journal();
+    if !path.is_file() {
+        return Err(Error::usage(format!("there is no run {run} here")).hint("gospel-release runs list"));
+    }
+    let lines = Journal::read(&path)?;
+    let mut state: Option<RunState> = None;
+    for line in &lines {
+        match &mut state {
+            None => state = Some(RunState::begin(&line.record)?),
+            Some(state) => state.apply(&line.record)?,
+        }
+        invocation.listener.hear(&Event::Recorded(line.record.clone()), state.as_ref());
+    }
+    if let Some(state) = &state {
+        invocation.note(format!("{} records; {}", lines.len(), outcome(state)));
+    }
+    Ok(())
+}

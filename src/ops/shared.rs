@@ -1,0 +1,171 @@
+//! The copy of a run in the cluster: a ConfigMap `gospel-release-<run>`, so that another machine can go on.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::Mutex;
+
+use crate::adapters::cluster::{ConfigMaps, StoredMap};
+use crate::domain::RunId;
+use crate::engine::{BoxFuture, RunState, Shared};
+use crate::error::{Error, Kind, Result};
+
+use super::lock::Lock;
+
+/// Marks our ConfigMaps; the value says whether the run can be resumed.
+const OPEN: &str = "gospel-release.dev/open";
+/// A ConfigMap holds 1 MiB; the folded state stays far below (docs/architecture.md).
+const LARGEST: usize = 256 * 1024;
+/// How many finished runs are kept in the cluster.
+const KEPT: usize = 20;
+
+/// The runs in a production namespace.
+#[derive(Clone)]
+pub struct Runs {
+    maps: ConfigMaps,
+}
+
+/// A run that holds the lock, and its shared copy.
+pub struct Claim {
+    runs: Runs,
+    lock: Lock,
+    /// The ConfigMap's resourceVersion; `None` until it exists.
+    version: Mutex<Option<String>>,
+}
+
+impl Runs {
+    #[must_use]
+    pub fn new(maps: ConfigMaps) -> Self {
+        Self { maps }
+    }
+
+    /// The shared copy of one run, and its resourceVersion.
+    pub async fn get(&self, run: &RunId) -> Result<Option<(RunState, String)>> {
+        let Some(map) = self.maps.get(&name(run)).await? else { return Ok(None) };
+        Ok(Some((read(&map)?, map.resource_version)))
+    }
+
+    /// All runs, oldest first.
+    pub async fn all(&self) -> Result<Vec<RunState>> {
+        let mut runs = self.maps.list(OPEN).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
+        runs.sort_by(|a, b| a.header.started_at.cmp(&b.header.started_at));
+        Ok(runs)
+    }
+
+    /// The runs that were left open, oldest first.
+    pub async fn open(&self) -> Result<Vec<RunState>> {
+        let mut runs = self.maps.list(&format!("{OPEN}=true")).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
+        runs.sort_by(|a, b| a.header.started_at.cmp(&b.header.started_at));
+        Ok(runs)
+    }
+
+    /// Deletes the oldest finished runs beyond [`KEPT`].
+    pub async fn prune(&self) -> Result<()> {
+        let mut done = self.maps.list(&format!("{OPEN}=false")).await?;
+        done.sort_by(|a, b| a.created_at.cmp(&b.created_at));
+        for old in done.iter().take(done.len().saturating_sub(KEPT)) {
+            self.maps.delete(&old.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Joins the lock with the shared copy; `version` is the copy's resourceVersion, if it exists.
+    #[must_use]
+    pub fn claim(&self, lock: Lock, version: Option<String>) -> Claim {
+        Claim { runs: self.clone(), lock, version: Mutex::new(version) }
+    }
+}
+
+impl Claim {
+    /// Gives the lock back.
+    pub async fn release(self) -> Result<()> {
+        self.lock.release().await
+    }
+
+    async fn store(&self, state: &RunState) -> Result<()> {
+        let mut version = self.version.lock().await;
+        let mut map = map(state)?;
+        let stored = match version.take() {
+            Some(known) => {
+                map.resource_version.clone_from(&known);
+                let stored = self.runs.maps.replace(&map).await;
+                if stored.is_err() {
+                    *version = Some(known);
+                }
+                stored
+            }
+            None => self.runs.maps.create(&map).await,
+        };
+        match stored {
+            Ok(stored) => {
+                *version = Some(stored.resource_version);
+                Ok(())
+            }
+            Err(error) if error.is_conflict() || error.is_not_found() => Err(Error::new(
+                Kind::Locked,
+                format!("another process changed the shared copy of run {}", state.header.run),
+            )
+            .because(error)
+            .hint("gospel-release status")),
+            Err(error) => Err(error.context(format!("save the shared copy of run {}", state.header.run))),
+        }
+    }
+}
+
+impl Shared for Claim {
+    fn save<'a>(&'a self, state: &'a RunState) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.store(state))
+    }
+
+    fn still_ours(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.lock.still_ours())
+    }
+}
+
+fn name(run: &RunId) -> String {
+    format!("gospel-release-{run}")
+}
+
+fn map(state: &RunState) -> Result<StoredMap> {
+    let text = |state: &RunState| {
+        serde_json::to_string(state).map_err(|error| Error::internal("write a run's state as JSON").because(error))
+    };
+    let mut json = text(state)?;
+    if json.len() > LARGEST {
+        json = text(&without_details(state.clone()))?;
+    }
+    if json.len() > LARGEST {
+        let size = json.len() / 1024;
+        return Err(Error::internal(format!(
+            "the state of run {} is {size} KiB, too large to share",
+            state.header.run
+        )));
+    }
+    let labels = [
+        (OPEN.to_owned(), state.is_open().to_string()),
+        ("app.kubernetes.io/managed-by".to_owned(), "gospel-release".to_owned()),
+    ];
+    Ok(StoredMap {
+        name: name(&state.header.run),
+        labels: labels.into(),
+        data: BTreeMap::from([("state.json".to_owned(), json)]),
+        ..StoredMap::default()
+    })
+}
+
+/// Evidence in detail stays in the journal; the shared copy needs what decides.
+fn without_details(mut state: RunState) -> RunState {
+    state.gates.values_mut().for_each(|gate| gate.evidence.facts.clear());
+    for step in state.steps.values_mut() {
+        if let crate::engine::StepState::Done { evidence, .. } = step {
+            evidence.facts.clear();
+        }
+    }
+    state
+}
+
+fn read(map: &StoredMap) -> Result<RunState> {
+    let text = map.data.get("state.json").map(String::as_str).unwrap_or_default();
+    serde_json::from_str(text).map_err(|error| {
+        Error::config(format!("the config map {} does not hold a run of this version", map.name)).because(error)
+    })
+}

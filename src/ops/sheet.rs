@@ -1,0 +1,153 @@
+//! The release sheet: what a person reads before typing the version.
+
+use crate::config::Config;
+use crate::domain::Changes;
+use crate::domain::{Digest, ServiceName, Version, count, printable, short_digest};
+use crate::engine::{Facts, RunState};
+
+use super::prepare::{PendingMigration, Prepared};
+
+use std::collections::BTreeMap;
+
+/// What the sheet is written from.
+pub struct Sheet<'a> {
+    pub config: &'a Config,
+    pub prepared: &'a Prepared,
+    /// What production runs now.
+    pub live: &'a BTreeMap<ServiceName, Digest>,
+    pub migrations: &'a [PendingMigration],
+}
+
+/// Commits shown by name; the rest is counted.
+const SHOWN: usize = 8;
+
+impl Sheet<'_> {
+    /// The sheet as text, at most 80 columns where names allow.
+    #[must_use]
+    pub fn text(&self, state: &RunState) -> String {
+        let facts = &state.facts;
+        let mut out = String::new();
+        let mut line = |text: &str| {
+            out.push_str(text.trim_end());
+            out.push('\n');
+        };
+        let version = facts.version.as_ref().map(ToString::to_string).unwrap_or_default();
+        line("");
+        line(&format!("Release {version} of {}", self.config.project));
+        line(&format!("  to         {}", state.header.world.cluster));
+        line(&format!("             namespace {}", state.header.world.namespace));
+        line(&format!("  after      {}", self.after(facts.previous.as_ref())));
+        line(&format!("  commit     {}", self.commit(facts)));
+        self.changes().iter().for_each(|text| line(text));
+        self.images(facts).iter().for_each(|text| line(text));
+        self.migrations().iter().for_each(|text| line(text));
+        self.way_back(facts).iter().for_each(|text| line(text));
+        self.risks(facts).iter().for_each(|text| line(text));
+        line("");
+        out
+    }
+
+    fn after(&self, previous: Option<&Version>) -> String {
+        let commits = count(self.prepared.changes.len(), "commit");
+        previous.map_or_else(
+            || format!("nothing: this is the first release ({commits})"),
+            |previous| format!("{previous} ({commits} since)"),
+        )
+    }
+
+    fn commit(&self, facts: &Facts) -> String {
+        let Some(candidate) = &facts.candidate else { return String::new() };
+        match self.prepared.newer_on_main {
+            0 => candidate.commit.short().to_owned(),
+            newer => format!(
+                "{} ({} on {} not in it)",
+                candidate.commit.short(),
+                count(newer, "newer commit"),
+                self.config.repository.main
+            ),
+        }
+    }
+
+    fn changes(&self) -> Vec<String> {
+        let Changes { breaking, features, fixes, others } = &self.prepared.changes;
+        let mut out = Vec::new();
+        for (title, changes) in [("breaking", breaking), ("features", features), ("fixes", fixes)] {
+            for (index, change) in changes.iter().take(SHOWN).enumerate() {
+                let scope = change.scope.as_ref().map_or(String::new(), |scope| format!("{scope}: "));
+                let title = if index == 0 { title } else { "" };
+                out.push(format!("  {title:<10} {}", printable(&format!("{scope}{}", change.subject))));
+            }
+            if changes.len() > SHOWN {
+                out.push(format!("             and {} more", changes.len() - SHOWN));
+            }
+        }
+        if !others.is_empty() {
+            out.push(format!("  others     {}", count(others.len(), "change")));
+        }
+        out
+    }
+
+    fn images(&self, facts: &Facts) -> Vec<String> {
+        let Some(candidate) = &facts.candidate else { return Vec::new() };
+        let changed: Vec<_> =
+            candidate.images.iter().filter(|(service, digest)| self.live.get(*service) != Some(digest)).collect();
+        let services = count(candidate.images.len(), "service");
+        let mut out = vec![format!("  images     {services}, {} with another digest", changed.len())];
+        if changed.len() <= 12 {
+            for (service, digest) in changed {
+                out.push(format!(
+                    "             {service:<10} {} → {}",
+                    short_digest(self.live.get(service)),
+                    digest.short()
+                ));
+            }
+        }
+        out
+    }
+
+    fn migrations(&self) -> Vec<String> {
+        if self.migrations.is_empty() {
+            return vec!["  migrations none".to_owned()];
+        }
+        let mut out = Vec::new();
+        for (index, pending) in self.migrations.iter().enumerate() {
+            let title = if index == 0 { "migrations" } else { "" };
+            let level = format!("{:?}", pending.risk.level).to_lowercase();
+            let migration = &pending.migration;
+            out.push(format!("  {title:<10} {}: {} {} ({level})", pending.service, migration.version, migration.name));
+            out.extend(pending.risk.reasons.iter().take(3).map(|reason| format!("             {reason}")));
+        }
+        out
+    }
+
+    fn way_back(&self, facts: &Facts) -> Vec<String> {
+        let Some(rollback) = &facts.rollback else { return vec!["  way back   not known".to_owned()] };
+        let target = rollback.target.as_ref().map_or("none".to_owned(), ToString::to_string);
+        let usable = if rollback.usable { "usable" } else { "NOT usable" };
+        let mut out = vec![format!("  way back   {target}: {usable}")];
+        out.extend(rollback.reasons.iter().map(|reason| format!("             {}", printable(reason))));
+        out
+    }
+
+    fn risks(&self, _facts: &Facts) -> Vec<String> {
+        let mut risks = Vec::new();
+        if !self.config.workflow.deploys_by_digest {
+            risks.push(format!(
+                "{} builds the images again: they may not be the soaked bytes",
+                self.config.workflow.file
+            ));
+        }
+        if !self.prepared.apps_changed.is_empty() {
+            let apps = self.prepared.apps_changed.join(", ");
+            risks.push(format!("{apps} shipped with their push to main: ahead of the API until now"));
+        }
+        if !self.prepared.changes.breaking.is_empty() {
+            risks.push(count(self.prepared.changes.breaking.len(), "breaking change"));
+        }
+        if !self.prepared.changes.is_empty() && !self.prepared.changes.any_conventional() {
+            risks.push("no commit says what it is (conventional commits): the version is a guess".to_owned());
+        }
+        let line = |(index, risk): (usize, &String)| format!("  {:<10} {risk}", if index == 0 { "risks" } else { "" });
+        risks.iter().enumerate().map(line).collect()
+    }
+}

@@ -1,0 +1,119 @@
+//! `tag`: suggests the next version, or makes and pushes a release tag on the candidate's commit.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::adapters::git::Git;
+use crate::cli::tag::Tag as Args;
+use crate::domain::{Changes, Version};
+use crate::engine::{Answer, Engine, Facts, Plan, Question};
+use crate::error::{Error, Result};
+use crate::steps;
+use crate::ui::out::Out;
+
+use super::connect::connect;
+use super::prepare::{Prepared, choose_version};
+use super::{Invocation, candidate, guards};
+
+/// Without a version: the suggestion, from conventional commits. With one: tags what staging runs.
+pub async fn tag(invocation: &mut Invocation, args: &Args, out: &mut Out, json: bool) -> Result<u8> {
+    let config = invocation.config.clone();
+    match &args.version {
+        None => suggest(invocation, out, json).await,
+        Some(version) => {
+            let connected = connect(invocation).await?;
+            let candidate =
+                candidate::find(&config, &connected.staging.workloads, &connected.production.aws, &connected.git)
+                    .await?;
+            let tags = connected.git.release_tags()?;
+            let last = tags.iter().map(|tag| tag.version.clone()).max();
+            let mut facts = Facts { candidate: Some(candidate.clone()), previous: last, ..Facts::default() };
+            let prepared = Prepared::of(&config, &connected.git, &facts)?;
+            let version = choose_version(Some(version), &config, &tags, None, &prepared.changes)?;
+            facts.version = Some(version.clone());
+            let name = config.repository.tags.tag(&version);
+            if args.no_push {
+                let message = format!("Release {version}: {}", prepared.summary());
+                confirm(invocation, &format!("Tag {name} on {}, here only", candidate.commit.short()), &version)?;
+                connected.git.create_tag(&version, &candidate.commit, &message).await?;
+                out.line(&format!("{name} on {} (not pushed)", candidate.commit.short()))?;
+                return Ok(0);
+            }
+            let guard = guards::approval_rule(&connected.github, &config).await?;
+            let sheet = format!(
+                "\nTag {name} on {} and push it.\nThis starts {}: {}.\nThe checklist is not looked at: that is gospel-release promote.\n",
+                candidate.commit.short(),
+                config.workflow.file,
+                guard.said
+            );
+            guard.demand()?;
+            confirm(invocation, &sheet, &version)?;
+            let step = steps::Tag {
+                git: Arc::clone(&connected.git),
+                repository: config.repository.clone(),
+                summary: prepared.summary(),
+            };
+            let (clock, cancel) = (invocation.clock.clone(), invocation.cancel.clone());
+            if invocation.dry_run {
+                Engine::dry(clock, cancel, invocation.listener.as_mut(), facts)
+                    .run(&Plan::new("tag").step(step))
+                    .await?;
+                return Ok(0);
+            }
+            Engine::unrecorded(clock, cancel, invocation.listener.as_mut(), facts)
+                .run(&Plan::new("tag").step(step))
+                .await?;
+            if json {
+                out.json(&json!({"tag": name, "version": version, "commit": candidate.commit, "pushed": true}))?;
+            } else {
+                out.line(&format!("{name} on {}", candidate.commit.short()))?;
+            }
+            Ok(0)
+        }
+    }
+}
+
+fn confirm(invocation: &mut Invocation, sheet: &str, version: &Version) -> Result<()> {
+    if invocation.dry_run {
+        return Ok(());
+    }
+    let question = Question { sheet: sheet.to_owned(), phrase: version.to_string() };
+    match tokio::task::block_in_place(|| invocation.listener.ask(&question))? {
+        Answer::Refused => Err(Error::usage("not confirmed; nothing was changed")),
+        _ => Ok(()),
+    }
+}
+
+/// From the repository alone: what the commits since the last release ask for.
+async fn suggest(invocation: &mut Invocation, out: &mut Out, json: bool) -> Result<u8> {
+    let config = &invocation.config;
+    let git = Git::open(&config.repository, &invocation.base)?;
+    git.ensure_complete()?;
+    git.fetch().await?;
+    let tags = git.release_tags()?;
+    let last = tags.iter().max_by(|a, b| a.version.cmp(&b.version));
+    let commits = git.commits_between(last.map(|tag| &tag.commit), &git.main_tip()?)?;
+    let changes = Changes::of(&commits);
+    let next = choose_version(None, config, &tags, None, &changes)?;
+    if json {
+        out.json(&json!({
+            "next": next,
+            "last": last.map(|tag| &tag.version),
+            "commits": changes.len(),
+            "breaking": changes.breaking.len(),
+            "features": changes.features.len(),
+            "fixes": changes.fixes.len(),
+        }))?;
+        return Ok(0);
+    }
+    let since = last.map_or("the beginning".to_owned(), |tag| tag.version.to_string());
+    out.line(&format!(
+        "{next}  ({} since {since}: {} breaking, {} features, {} fixes)",
+        crate::domain::count(changes.len(), "commit"),
+        changes.breaking.len(),
+        changes.features.len(),
+        changes.fixes.len()
+    ))?;
+    Ok(0)
+}

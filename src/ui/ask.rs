@@ -1,0 +1,63 @@
+//! Asking a person, or answering where that is allowed.
+
+use std::io::IsTerminal;
+
+use crate::domain::printable;
+use crate::engine::{Answer, Question};
+use crate::error::{Error, Result};
+
+use super::stderr_line;
+
+/// Who may answer the confirmation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// `--yes`.
+    pub yes: bool,
+    /// The embedded rehearsal confirms for the person, unless `--interactive`.
+    pub rehearsal: bool,
+}
+
+impl Asking {
+    /// Shows the sheet and gets an answer. Without a terminal and without `--yes` it fails with exit 2.
+    pub fn ask(self, question: &Question) -> Result<Answer> {
+        for line in question.sheet.lines() {
+            stderr_line(line);
+        }
+        let answer = self.answer(question)?;
+        if answer == Answer::Rehearsal {
+            stderr_line(&format!("rehearsal: typed {} for you (--interactive to do it yourself)", question.phrase));
+        }
+        Ok(answer)
+    }
+
+    /// Gets an answer without showing the sheet.
+    pub fn answer(self, question: &Question) -> Result<Answer> {
+        if self.yes {
+            return Ok(Answer::Flag);
+        }
+        if self.rehearsal {
+            return Ok(Answer::Rehearsal);
+        }
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return Err(Error::usage("nobody can be asked here: standard input is not a terminal")
+                .hint("run it in a terminal, or add --yes if this release is decided"));
+        }
+        typed(question)
+    }
+}
+
+fn typed(question: &Question) -> Result<Answer> {
+    let prompt = format!("Type {} to go on, anything else to stop:", question.phrase);
+    match inquire::Text::new(&prompt).prompt() {
+        Ok(text) if text.trim() == question.phrase => Ok(Answer::Typed),
+        Ok(text) => {
+            stderr_line(&format!("{:?} is not {}", printable(&text), question.phrase));
+            Ok(Answer::Refused)
+        }
+        Err(inquire::InquireError::OperationCanceled) => Ok(Answer::Refused),
+        Err(inquire::InquireError::OperationInterrupted) => {
+            Err(Error::new(crate::Kind::Interrupted, "stopped at the question; nothing was changed"))
+        }
+        Err(error) => Err(Error::usage("ask on this terminal").because(error)),
+    }
+}

@@ -1,0 +1,75 @@
+//! Plain lines for CI and pipes: one a transition, and "still waiting for …" every 30 s.
+
+use std::time::Duration;
+
+use crate::clock::Stopwatch;
+use crate::engine::{Answer, Event, Listener, Question, RunState, SeenEvent};
+use crate::error::Result;
+
+use super::ask::Asking;
+use super::style::{Style, Tone};
+use super::{stderr_line, words};
+
+/// How often a wait is told again.
+const STILL: Duration = Duration::from_secs(30);
+
+/// The plain renderer.
+pub struct Lines {
+    style: Style,
+    asking: Asking,
+    waiting: Option<Wait>,
+}
+
+struct Wait {
+    id: &'static str,
+    note: String,
+    line: String,
+    told: Stopwatch,
+}
+
+impl Lines {
+    #[must_use]
+    pub fn new(style: Style, asking: Asking) -> Self {
+        Self { style, asking, waiting: None }
+    }
+
+    /// A wait is told when it begins, and when what it waits for changes.
+    fn wait(&mut self, id: &'static str, note: &str, line: String) {
+        let same = self.waiting.as_ref().is_some_and(|wait| wait.id == id && wait.note == note);
+        if same {
+            return;
+        }
+        stderr_line(&format!("  {}", self.style.paint(Tone::Dim, &line)));
+        self.waiting = Some(Wait { id, note: note.to_owned(), line, told: Stopwatch::start() });
+    }
+}
+
+impl Listener for Lines {
+    fn hear(&mut self, event: &Event, state: Option<&RunState>) {
+        if let Event::Seen(SeenEvent::Waiting { id, note, since, until }) = event {
+            self.wait(id, note, words::waiting(note, *since, *until));
+            return;
+        }
+        for (mark, text) in words::lines(event, state) {
+            match mark {
+                Some(mark) => stderr_line(&format!("{} {text}", mark.painted(self.style))),
+                None => stderr_line(&format!("    {text}")),
+            }
+        }
+        if matches!(event, Event::Recorded(_)) {
+            self.waiting = None;
+        }
+    }
+
+    fn ask(&mut self, question: &Question) -> Result<Answer> {
+        self.asking.ask(question)
+    }
+
+    fn tick(&mut self, _waited: Duration) {
+        let Some(wait) = &mut self.waiting else { return };
+        if wait.told.elapsed() >= STILL {
+            wait.told = Stopwatch::start();
+            stderr_line(&format!("  still {}", wait.line));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The live view: what is done scrolls up, what goes on stands below and moves.
+
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::clock::Stopwatch;
+use crate::engine::{Answer, Event, Listener, Question, Record, RunState, SeenEvent};
+use crate::error::Result;
+
+use super::ask::Asking;
+use super::style::{Style, Tone};
+use super::words;
+
+/// The terminal renderer.
+pub struct Tty {
+    style: Style,
+    asking: Asking,
+    area: MultiProgress,
+    live: Vec<Live>,
+}
+
+/// One moving line.
+struct Live {
+    id: String,
+    title: String,
+    bar: ProgressBar,
+    since: Stopwatch,
+    note: String,
+}
+
+impl Tty {
+    #[must_use]
+    pub fn new(style: Style, asking: Asking) -> Self {
+        let area = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12));
+        Self { style, asking, area, live: Vec::new() }
+    }
+
+    fn start(&mut self, id: &str, title: &str) {
+        self.stop(id);
+        let bar = self.area.add(ProgressBar::new_spinner());
+        let look = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        bar.set_style(look);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        let live = Live { id: id.into(), title: title.into(), bar, since: Stopwatch::start(), note: String::new() };
+        self.draw(&live);
+        self.live.push(live);
+    }
+
+    fn stop(&mut self, id: &str) {
+        self.live.retain(|live| {
+            if live.id == id {
+                live.bar.finish_and_clear();
+            }
+            live.id != id
+        });
+    }
+
+    fn draw(&self, live: &Live) {
+        let about = if live.note.is_empty() { &live.title } else { &live.note };
+        let text = format!("{:<12} {} ({})", live.id, about, words::elapsed(live.since.elapsed()));
+        live.bar.set_message(words::fit(&text, self.style.width.saturating_sub(3)));
+    }
+
+    fn note(&mut self, id: &str, note: String) {
+        let Some(at) = self.live.iter().position(|live| live.id == id) else { return };
+        self.live[at].note = note;
+        self.draw(&self.live[at]);
+    }
+
+    fn print(&self, text: &str) {
+        // A terminal that went away takes the view with it; the run goes on.
+        let _ = self.area.println(text);
+    }
+
+    fn print_event(&self, event: &Event, state: Option<&RunState>) {
+        for (mark, text) in words::lines(event, state) {
+            let indent = if mark.is_some() { 2 } else { 4 };
+            for (index, line) in wrap(&text, self.style.width.saturating_sub(indent + 1)).into_iter().enumerate() {
+                match mark {
+                    Some(mark) if index == 0 => self.print(&format!("{} {line}", mark.painted(self.style))),
+                    Some(_) => self.print(&format!("               {line}")),
+                    None => self.print(&format!("    {}", self.style.paint(Tone::Dim, &line))),
+                }
+            }
+        }
+    }
+}
+
+/// Breaks a line at spaces; what follows the first is narrower, since it stands under the text column.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut out: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        let limit = if out.len() == 1 { width } else { width.saturating_sub(13) };
+        let line = out.last_mut().map_or(0, |line| console::measure_text_width(line));
+        if line > 0 && line + 1 + console::measure_text_width(word) > limit && !word.is_empty() {
+            out.push(word.to_owned());
+        } else if let Some(last) = out.last_mut() {
+            if !last.is_empty() || word.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    out
+}
+
+impl Listener for Tty {
+    fn hear(&mut self, event: &Event, state: Option<&RunState>) {
+        match event {
+            Event::Seen(SeenEvent::GateStarted { id, title } | SeenEvent::StepStarted { id, title }) => {
+                self.start(id, title);
+            }
+            Event::Seen(SeenEvent::Waiting { id, note, since, until }) => {
+                self.note(id, words::waiting(note, *since, *until));
+            }
+            Event::Seen(SeenEvent::Progress { id, note }) => self.note(id, crate::domain::printable(note)),
+            _ => {
+                if let Event::Recorded(Record::GateDecided { gate: id, .. } | Record::StepDone { step: id, .. }) = event
+                {
+                    self.stop(id);
+                }
+                self.print_event(event, state);
+            }
+        }
+    }
+
+    fn ask(&mut self, question: &Question) -> Result<Answer> {
+        let asking = self.asking;
+        self.area.suspend(|| asking.ask(question))
+    }
+
+    fn tick(&mut self, _waited: Duration) {
+        self.live.iter().for_each(|live| self.draw(live));
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        self.live.iter().for_each(|live| live.bar.finish_and_clear());
+        let _ = self.area.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_break_at_spaces_under_the_text() {
+        let text = "soak         Staging ran the candidate: 6 of 6 services for 26 h, at least 24 h needed";
+        let lines = wrap(text, 60);
+        assert!(lines.iter().all(|line| line.len() <= 60), "{lines:?}");
+        assert_eq!(lines.join(" "), text);
+    }
+}
