@@ -3,7 +3,8 @@
 pub mod http;
 mod monorepo;
 mod overlay;
+mod receive;
 mod repo;
 
 pub use monorepo::{BOT, author, create, sha_tag};
-pub use repo::{Author, CommitInfo, RefChange, Repo, TagInfo};
+pub use repo::{Author, CommitInfo, FileChange, RefChange, Repo, TagInfo};

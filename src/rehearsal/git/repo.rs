@@ -66,6 +66,17 @@ pub struct TagInfo {
     pub annotation: Option<(String, Author)>,
 }
 
+/// One file between two commits.
+#[derive(Debug, Clone)]
+pub struct FileChange {
+    pub path: String,
+    /// `added`, `removed` or `modified`.
+    pub status: &'static str,
+    pub blob: String,
+    pub additions: usize,
+    pub deletions: usize,
+}
+
 /// A ref before and after a push. `None`: it was not there, or is no longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefChange {
@@ -255,20 +266,17 @@ impl Repo {
     /// The paths in which two commits differ, each with `added`, `removed` or `modified`.
     #[must_use]
     pub fn differing(&self, a: &str, b: &str) -> Vec<(String, &'static str)> {
+        self.changes(a, b).into_iter().map(|file| (file.path, file.status)).collect()
+    }
+
+    /// The files in which two commits differ, with their lines counted.
+    #[must_use]
+    pub fn changes(&self, a: &str, b: &str) -> Vec<FileChange> {
         let git = self.git();
-        let diff = || -> Result<Vec<(String, &'static str)>, git2::Error> {
+        let diff = || -> Result<Vec<FileChange>, git2::Error> {
             let tree = |sha: &str| git.find_commit(Oid::from_str(sha)?)?.tree();
             let diff = git.diff_tree_to_tree(Some(&tree(a)?), Some(&tree(b)?), None)?;
-            let word = |status| match status {
-                git2::Delta::Added => "added",
-                git2::Delta::Deleted => "removed",
-                _ => "modified",
-            };
-            let path = |delta: &git2::DiffDelta<'_>| {
-                let file = delta.new_file().path().or_else(|| delta.old_file().path());
-                file.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
-            };
-            Ok(diff.deltas().map(|delta| (path(&delta), word(delta.status()))).collect())
+            (0..diff.deltas().len()).map(|n| file_change(&diff, n)).collect()
         };
         diff().unwrap_or_default()
     }
@@ -347,6 +355,32 @@ impl Repo {
         Ok(commit.to_string())
     }
 
+    /// Merges a commit into a branch with a merge commit. `None`: the branch has it already.
+    ///
+    /// # Errors
+    /// [`Class::Conflict`] when the two change the same lines, or the branch moved meanwhile.
+    pub fn merge(&self, branch: &str, commit: &str, message: &str, author: &Author) -> Result<Option<String>> {
+        let tip = self.head(branch).ok_or_else(|| missing(format!("the branch {branch}")))?;
+        if self.is_ancestor(commit, &tip) {
+            return Ok(None);
+        }
+        let git = self.git();
+        let make = || -> Result<Oid, git2::Error> {
+            let ours = git.find_commit(Oid::from_str(&tip)?)?;
+            let theirs = git.find_commit(Oid::from_str(commit)?)?;
+            let mut index = git.merge_commits(&ours, &theirs, None)?;
+            let tree = git.find_tree(index.write_tree_to(&git)?)?;
+            let who = author.signature()?;
+            let merged = git.commit(None, &who, &who, message, &tree, &[&ours, &theirs])?;
+            git.reference_matching(&format!("refs/heads/{branch}"), merged, true, ours.id(), message)?;
+            Ok(merged)
+        };
+        let merged = make().map_err(wrong(format!("merge into {branch}")))?;
+        drop(git);
+        self.announce();
+        Ok(Some(merged.to_string()))
+    }
+
     /// The Kubernetes objects of an overlay at a commit, rendered as `kustomize build` would.
     ///
     /// # Errors
@@ -356,7 +390,8 @@ impl Repo {
     }
 
     /// Sets tag and digest of images in an overlay's `kustomization.yaml`, by image name (`gospelib-gateway`), and
-    /// commits it on the branch's tip; every other byte of the file stays. Returns the commit.
+    /// commits it on the branch's tip; every other byte of the file stays. Returns the commit:
+    /// the tip itself where nothing changes.
     pub fn set_overlay_images(
         &self,
         branch: &str,
@@ -382,6 +417,9 @@ impl Repo {
         let path = format!("{overlay_path}/kustomization.yaml");
         let old = self.file(tip, &path).ok_or_else(|| missing(path.clone()))?;
         let new = overlay::set_images(&old, images)?;
+        if new == old {
+            return Ok(tip.to_owned());
+        }
         self.commit_on(branch, Some(tip), &[(&path, &new)], message, author)
     }
 }
@@ -397,6 +435,19 @@ fn describe(commit: &git2::Commit<'_>) -> CommitInfo {
     }
 }
 
+fn file_change(diff: &git2::Diff<'_>, n: usize) -> Result<FileChange, git2::Error> {
+    let (_, additions, deletions) =
+        git2::Patch::from_diff(diff, n)?.map(|patch| patch.line_stats()).transpose()?.unwrap_or_default();
+    let delta = diff.get_delta(n).ok_or_else(|| git2::Error::from_str("the difference is not there"))?;
+    let (status, file) = match delta.status() {
+        git2::Delta::Added => ("added", delta.new_file()),
+        git2::Delta::Deleted => ("removed", delta.old_file()),
+        _ => ("modified", delta.new_file()),
+    };
+    let path = file.path().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(FileChange { path, status, blob: file.id().to_string(), additions, deletions })
+}
+
 fn missing(what: impl Into<String>) -> Error {
     Error::outside(format!("{} is not in the repository", what.into())).class(Class::NotFound)
 }
@@ -406,7 +457,11 @@ fn wrong(what: impl Into<String>) -> impl FnOnce(git2::Error) -> Error {
     let what = what.into();
     move |error| {
         let class = match error.code() {
-            git2::ErrorCode::Modified | git2::ErrorCode::Exists | git2::ErrorCode::Locked => Class::Conflict,
+            git2::ErrorCode::Modified
+            | git2::ErrorCode::Exists
+            | git2::ErrorCode::Locked
+            | git2::ErrorCode::Unmerged
+            | git2::ErrorCode::Conflict => Class::Conflict,
             git2::ErrorCode::NotFound => Class::NotFound,
             _ => Class::Terminal,
         };

@@ -2,6 +2,12 @@
 
 mod api;
 mod hub;
+mod json;
+mod seed;
+mod state;
+#[cfg(test)]
+pub(crate) mod testing;
+mod workflow;
 
 pub use api::router;
 pub use hub::Hub;
