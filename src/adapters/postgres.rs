@@ -97,16 +97,32 @@ fn check_table(table: &str) -> Result<()> {
 
 fn failed(error: tokio_postgres::Error) -> Error {
     let class = match error.code() {
-        None => Class::Transient { retry_after: None },
         Some(code) => classify(code),
+        None if untrusted(&error) => Class::Terminal,
+        None => Class::Transient { retry_after: None },
     };
-    let denied = class == Class::Denied;
+    let hint = match (class, error.code()) {
+        (Class::Denied, _) => Some("check the user, the password and the rights in the database URL's variable"),
+        (Class::Terminal, None) => {
+            Some("name the server's authorities in the database URL: sslrootcert=/path/to/bundle.pem")
+        }
+        _ => None,
+    };
     let failed = Error::outside("read the migration state from the database").because(error).class(class);
-    if denied {
-        failed.hint("check the user, the password and the rights in the database URL's variable")
-    } else {
-        failed
+    hint.into_iter().fold(failed, Error::hint)
+}
+
+/// Whether the handshake failed for the certificate: trying again will not make it better.
+fn untrusted(error: &tokio_postgres::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if inner.is_some_and(|inner| matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))) {
+            return true;
+        }
+        next = cause.source();
     }
+    false
 }
 
 fn classify(code: &SqlState) -> Class {
