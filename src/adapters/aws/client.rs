@@ -8,6 +8,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_sts::config::{RuntimeComponents, SharedHttpClient};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Builder, Connector, tls};
 use jiff::Timestamp;
 
 use super::errors::{credentials_error, sdk_error};
@@ -59,8 +62,10 @@ impl Aws {
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
         }
-        if let Some(endpoint) = &settings.endpoint {
-            loader = loader.endpoint_url(endpoint.trim_end_matches('/'));
+        match &settings.endpoint {
+            Some(endpoint) => loader = loader.endpoint_url(endpoint.trim_end_matches('/')),
+            // The default client knows no proxies.
+            None => loader = loader.http_client(proxied_client()),
         }
         let sdk = loader.load().await;
         let region = sdk.region().map(ToString::to_string).ok_or_else(|| {
@@ -172,4 +177,16 @@ impl Aws {
     pub(super) fn amplify(&self) -> &aws_sdk_amplify::Client {
         &self.0.amplify
     }
+}
+
+/// The SDK's own HTTPS client, with the proxies of the environment (HTTPS_PROXY, NO_PROXY, …).
+fn proxied_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let mut connector = Connector::builder()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+            .proxy_config(ProxyConfig::from_env());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        connector.build()
+    })
 }
