@@ -221,6 +221,9 @@ fn from_eks(info: &ClusterInfo) -> Result<Config> {
     let url: http::Uri = info.endpoint.parse().map_err(|error| wrong("an endpoint that is no URL").because(error))?;
     let mut config = Config::new(url);
     let certificates = ca_of(info).map_err(|error| wrong("an unreadable CA").because(error))?;
+    if certificates.is_empty() {
+        return Err(wrong("no CA certificate"));
+    }
     config.root_cert = Some(certificates);
     config.proxy_url = proxy(&config.cluster_url);
     Ok(config)
