@@ -10,16 +10,10 @@ use super::words::{candidate, checks_page, some};
 
 /// Reads check runs and statuses both: the combined status omits check runs.
 pub struct Ci {
-    github: GitHub,
+    pub github: GitHub,
     /// The branch whose rules say what is required.
-    branch: String,
-    limits: Gates,
-}
-
-impl Ci {
-    pub fn new(github: GitHub, branch: impl Into<String>, limits: Gates) -> Self {
-        Self { github, branch: branch.into(), limits }
-    }
+    pub branch: String,
+    pub limits: Gates,
 }
 
 impl Gate for Ci {

@@ -2,6 +2,8 @@
 
 pub mod attestation;
 pub mod ci;
+pub mod errors;
+pub mod performance;
 pub mod smoke;
 pub mod soak;
 mod timeline;
@@ -10,5 +12,7 @@ mod words;
 
 pub use attestation::Attestation;
 pub use ci::Ci;
+pub use errors::Errors;
+pub use performance::Performance;
 pub use smoke::Smoke;
 pub use waived::waived;
