@@ -127,7 +127,11 @@ fn judge(commit: &CommitSha, checks: &Checks, required: &Required, limits: &Gate
         (Verdict::Pass, format!("{} passed on {commit} ({asked})", count(reports.len(), "check")), String::new())
     };
     evidence.summary = summary;
-    Checked { verdict, evidence, fix: Some(fix).filter(|fix| !fix.is_empty()), facts: Vec::new() }
+    match verdict {
+        Verdict::Pass => Checked::pass(evidence),
+        Verdict::Unknown => Checked::unknown(evidence).fix(fix),
+        _ => Checked::fail(evidence).fix(fix),
+    }
 }
 
 fn no_pass(n: usize) -> String {

@@ -43,7 +43,7 @@ impl Gate for Errors {
             let (part, ends) = parts(self.window, now);
             let parts = ends.into_iter().map(|end| self.metrics.look_at_errors(part, end));
             let (whole, parts, pods) = futures::try_join!(
-                self.metrics.look(self.window, None, now),
+                self.metrics.look(self.window, now),
                 futures::future::try_join_all(parts),
                 self.workloads.pods(None),
             )?;

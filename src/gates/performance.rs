@@ -28,7 +28,7 @@ impl Gate for Performance {
     fn check<'a>(&'a self, _facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Checked>> {
         Box::pin(async {
             let now = io.now();
-            let look = |metrics: &'a Metrics| metrics.look(self.limits.window, None, now);
+            let look = |metrics: &'a Metrics| metrics.look(self.limits.window, now);
             let (staging, baseline) = match &self.production {
                 Some(production) => {
                     let (staging, baseline) = futures::try_join!(look(&self.staging), look(production))?;

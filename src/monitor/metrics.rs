@@ -28,7 +28,7 @@ impl Metrics {
     pub fn new(config: &Config, environment: &Environment, cluster: &Cluster) -> Result<Self> {
         let settings = &environment.prometheus;
         Ok(Self {
-            prometheus: Prometheus::connect(settings, &environment.namespace, Some(cluster))?,
+            prometheus: Prometheus::of(settings, &environment.namespace, Some(cluster))?,
             settings: settings.clone(),
             namespace: environment.namespace.clone(),
             services: names(config),
