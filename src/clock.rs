@@ -5,7 +5,7 @@
 //! time-outs, backoff and the Lease are measured in, always.
 #![allow(clippy::disallowed_methods, reason = "this is the room that reads the clock")]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -22,9 +22,10 @@ struct Inner {
     started_wall: Timestamp,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Scaled {
-    anchor_wall: Timestamp,
+    /// Unset while the clock is held.
+    anchor_wall: OnceLock<Timestamp>,
     anchor_world: Timestamp,
     speed: f64,
 }
@@ -39,7 +40,20 @@ impl Clock {
     /// World time is `anchor_world` when the wall clock says `anchor_wall`, and runs `speed` times as fast.
     #[must_use]
     pub fn scaled(anchor_wall: Timestamp, anchor_world: Timestamp, speed: f64) -> Self {
-        Self::build(Some(Scaled { anchor_wall, anchor_world, speed }))
+        Self::build(Some(Scaled { anchor_wall: anchor_wall.into(), anchor_world, speed }))
+    }
+
+    /// A scaled clock that shows `anchor_world` until [`Clock::release`]: a world is built while nothing happens in it.
+    #[must_use]
+    pub fn held(anchor_world: Timestamp, speed: f64) -> Self {
+        Self::build(Some(Scaled { anchor_wall: OnceLock::new(), anchor_world, speed }))
+    }
+
+    /// Lets a held clock run; any other is left as it is.
+    pub fn release(&self) {
+        if let Some(scaled) = &self.0.scaled {
+            scaled.anchor_wall.get_or_init(|| self.wall());
+        }
     }
 
     /// A scaled clock that shows `anchor_world` now.
@@ -56,8 +70,9 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let wall = self.wall();
-        let Some(scaled) = self.0.scaled else { return wall };
-        let passed = wall.duration_since(scaled.anchor_wall).as_secs_f64() * scaled.speed;
+        let Some(scaled) = &self.0.scaled else { return wall };
+        let Some(anchor_wall) = scaled.anchor_wall.get() else { return scaled.anchor_world };
+        let passed = wall.duration_since(*anchor_wall).as_secs_f64() * scaled.speed;
         let passed = jiff::SignedDuration::try_from_secs_f64(passed).unwrap_or(jiff::SignedDuration::ZERO);
         scaled.anchor_world.checked_add(passed).unwrap_or(Timestamp::MAX)
     }
@@ -72,7 +87,7 @@ impl Clock {
     /// How many world seconds pass in a wall second: 1.0 in production.
     #[must_use]
     pub fn speed(&self) -> f64 {
-        self.0.scaled.map_or(1.0, |scaled| scaled.speed)
+        self.0.scaled.as_ref().map_or(1.0, |scaled| scaled.speed)
     }
 
     /// The wall duration in which `world` passes.
@@ -97,10 +112,12 @@ impl Clock {
         self.sleep(left).await;
     }
 
-    /// How one process tells another which world time it is: `wall-anchor,world-anchor,speed`.
+    /// How one process tells another which world time it is: `wall-anchor,world-anchor,speed`. `None` for a real
+    /// clock, and for one that is held.
     #[must_use]
     pub fn to_env(&self) -> Option<String> {
-        self.0.scaled.map(|s| format!("{},{},{}", s.anchor_wall, s.anchor_world, s.speed))
+        let scaled = self.0.scaled.as_ref()?;
+        Some(format!("{},{},{}", scaled.anchor_wall.get()?, scaled.anchor_world, scaled.speed))
     }
 
     /// Reads what [`Clock::to_env`] wrote; `None` when it is not of that form.
@@ -142,6 +159,10 @@ mod tests {
         let twin = Clock::from_env(&clock.to_env().unwrap()).unwrap();
         let apart = twin.now().duration_since(clock.now()).abs();
         assert!(apart < jiff::SignedDuration::from_mins(5), "{apart}");
+        let held = Clock::held(world, 3600.0);
+        assert_eq!((held.now(), held.to_env()), (world, None));
+        held.release();
+        assert!(held.now() >= world && held.to_env().is_some());
         assert!(Clock::from_env("yesterday").is_none());
         assert!(Clock::from_env(&format!("{world},{world},-1")).is_none());
     }

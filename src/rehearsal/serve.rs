@@ -121,7 +121,7 @@ impl Rehearsal {
             std::env::current_exe().map_err(|error| Error::internal("find our own program").because(error))?;
         programs::install(&layout.bin(), &program)?;
 
-        // The slow part comes before the clock starts: at an hour a second, it would cost the morning.
+        // The clock is held meanwhile: at an hour a second, making the past would cost the morning.
         let (scenario, seed, start) = (options.scenario.clone(), options.seed, start());
         let (registry, repo, past) = past(layout.clone(), shape.clone(), scenario.clone(), start, seed).await?;
         files::clone(&layout, &repo, &at.git).await?;
@@ -129,7 +129,7 @@ impl Rehearsal {
         let hub = Hub::new(&shape, &scenario, &repo, &past, start, seed);
         hub.serve_at(&at.github);
 
-        let clock = Clock::scaled_from_now(start, options.speed);
+        let clock = Clock::held(start, options.speed);
         registry.keep_time(&clock);
         let world = Arc::new(World {
             kube: Store::new(clock.clone()),
@@ -149,6 +149,7 @@ impl Rehearsal {
         world.traffic.observe(&world);
         layout.write(&layout.config(), &files::config(&world, &layout, &at)?)?;
 
+        world.clock.release();
         let webhook = Webhook::new(world.clock.clone());
         let mut servers = JoinSet::new();
         listeners.serve(&world, &webhook, identity, &at, &mut servers);
