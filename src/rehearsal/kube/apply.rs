@@ -117,7 +117,7 @@ fn relevant(resource: &Resource, config: &Value, sub: Option<&str>) -> Value {
     if let Some(map) = config.as_object_mut() {
         match sub {
             Some(sub) => {
-                map.retain(|name, _| name == sub || matches!(name.as_str(), "apiVersion" | "kind" | "metadata"))
+                map.retain(|name, _| name == sub || matches!(name.as_str(), "apiVersion" | "kind" | "metadata"));
             }
             None if resource.status => drop(map.remove("status")),
             None => {}

@@ -77,14 +77,6 @@ impl FieldSet {
             // A mark on each owned node; leaves lose it below, as they are empty maps by convention.
             node.insert(".".into(), json!({}));
         }
-        fn unmark(node: &mut Map<String, Value>) {
-            if node.len() == 1 && node.contains_key(".") {
-                node.clear();
-            }
-            for child in node.iter_mut().filter(|(name, _)| *name != ".").filter_map(|(_, v)| v.as_object_mut()) {
-                unmark(child);
-            }
-        }
         unmark(&mut root);
         Value::Object(root)
     }
@@ -100,6 +92,16 @@ impl FieldSet {
     /// Whether any path of the set lies at or below `prefix`.
     pub fn reaches(&self, prefix: &Path) -> bool {
         self.0.range(prefix.clone()..).next().is_some_and(|path| path.starts_with(prefix))
+    }
+}
+
+/// Takes the mark from leaves: they are empty maps by convention.
+fn unmark(node: &mut Map<String, Value>) {
+    if node.len() == 1 && node.contains_key(".") {
+        node.clear();
+    }
+    for child in node.iter_mut().filter(|(name, _)| *name != ".").filter_map(|(_, v)| v.as_object_mut()) {
+        unmark(child);
     }
 }
 
@@ -152,13 +154,12 @@ pub(super) fn elements(items: &[Value], path: &[String], custom: bool) -> Option
 pub(super) fn get<'a>(object: &'a Value, path: &[String], custom: bool) -> Option<&'a Value> {
     let mut value = object;
     for (depth, part) in path.iter().enumerate() {
-        value = match part.strip_prefix("f:") {
-            Some(name) => value.get(name)?,
-            None => {
-                let items = value.as_array()?;
-                let at = elements(items, &path[..depth], custom)?.iter().position(|element| element == part)?;
-                &items[at]
-            }
+        value = if let Some(name) = part.strip_prefix("f:") {
+            value.get(name)?
+        } else {
+            let items = value.as_array()?;
+            let at = elements(items, &path[..depth], custom)?.iter().position(|element| element == part)?;
+            &items[at]
         };
     }
     Some(value)
@@ -169,7 +170,7 @@ pub(super) fn remove(object: &mut Value, path: &[String], custom: bool, keep: us
     let Some((last, above)) = path.split_last() else { return };
     let Some(parent) = get_mut(object, above, custom) else { return };
     match (last.strip_prefix("f:"), &mut *parent) {
-        (Some(name), Value::Object(map)) => drop(map.remove(name)),
+        (Some(name), Value::Object(map)) => drop(map.shift_remove(name)),
         (None, Value::Array(items)) => {
             let at = elements(items, above, custom).and_then(|e| e.iter().position(|element| element == last));
             if let Some(at) = at {
@@ -191,13 +192,12 @@ pub(super) fn remove(object: &mut Value, path: &[String], custom: bool, keep: us
 fn get_mut<'a>(object: &'a mut Value, path: &[String], custom: bool) -> Option<&'a mut Value> {
     let mut value = object;
     for (depth, part) in path.iter().enumerate() {
-        value = match part.strip_prefix("f:") {
-            Some(name) => value.get_mut(name)?,
-            None => {
-                let items = value.as_array_mut()?;
-                let at = elements(items, &path[..depth], custom)?.iter().position(|element| element == part)?;
-                items.get_mut(at)?
-            }
+        value = if let Some(name) = part.strip_prefix("f:") {
+            value.get_mut(name)?
+        } else {
+            let items = value.as_array_mut()?;
+            let at = elements(items, &path[..depth], custom)?.iter().position(|element| element == part)?;
+            items.get_mut(at)?
         };
     }
     Some(value)

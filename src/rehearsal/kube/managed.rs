@@ -127,7 +127,7 @@ pub(super) fn track(resource: &Resource, old: &Value, new: &mut Value, writer: &
         return;
     }
     let mine = managers.0.iter().position(|entry| entry.is(&writer.manager, "Update", writer.sub.as_deref()));
-    let mut mine = mine.map(|at| managers.0.remove(at)).unwrap_or_else(|| Entry {
+    let mut mine = mine.map(|at| managers.0.remove(at)).unwrap_or(Entry {
         manager: writer.manager.clone(),
         operation: "Update".into(),
         api_version: resource.api_version(),

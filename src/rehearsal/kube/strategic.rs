@@ -105,13 +105,12 @@ fn merge_list(target: &mut Value, patch: &[Value], key: &str, name: &str, in_con
             items.retain(|known| known[key] != *id);
             continue;
         }
-        match items.iter_mut().find(|known| known[key] == *id) {
-            Some(known) => merge_value(known, item, name, in_container)?,
-            None => {
-                let mut fresh = Value::Null;
-                merge_value(&mut fresh, item, name, in_container)?;
-                items.push(fresh);
-            }
+        if let Some(known) = items.iter_mut().find(|known| known[key] == *id) {
+            merge_value(known, item, name, in_container)?;
+        } else {
+            let mut fresh = Value::Null;
+            merge_value(&mut fresh, item, name, in_container)?;
+            items.push(fresh);
         }
     }
     Ok(())

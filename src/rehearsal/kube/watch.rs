@@ -17,7 +17,7 @@ use super::{Event, Status, Store, convert};
 use crate::clock::Stopwatch;
 
 /// Without `timeoutSeconds` a watch ends after this (a real server draws 30 to 60 minutes).
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
 /// How often a quiet watch says how far it is. Wall time: a request is a request.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(5);
 

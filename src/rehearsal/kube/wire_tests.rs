@@ -64,7 +64,8 @@ fn kubeconfig(address: &str, ca: &str, token: &str) -> String {
 async fn client(kubeconfig: &str) -> Client {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = kube::config::Kubeconfig::from_yaml(kubeconfig).unwrap();
-    Client::try_from(Config::from_custom_kubeconfig(config, &Default::default()).await.unwrap()).unwrap()
+    Client::try_from(Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await.unwrap())
+        .unwrap()
 }
 
 fn deployment() -> Value {
