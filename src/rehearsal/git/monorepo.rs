@@ -40,7 +40,7 @@ pub fn create(
         candidate: None,
         interruption: None,
     };
-    for (hours, event) in maker.events(scenario)? {
+    for (hours, event) in events(scenario)? {
         maker.apply(hours, event)?;
     }
     let Maker { repo, releases, candidate, interruption, .. } = maker;
@@ -82,10 +82,40 @@ enum Event {
     Staging(Staged),
 }
 
-#[derive(Clone, Copy)]
+/// Which build staging gets.
 enum Staged {
+    Release(Version),
     Candidate,
     Interruption,
+}
+
+/// Everything that happens, oldest first, with its hours before the start.
+fn events(scenario: &Scenario) -> Result<Vec<(f64, Event)>> {
+    let soak = &scenario.world.soak;
+    let interrupted = soak.interrupted_hours_ago;
+    let entries: Vec<Entry> = parse("history.yaml", include_str!("files/history.yaml"))?;
+    let mut events = Vec::new();
+    for entry in entries {
+        let hours = match entry.hours {
+            None => (soak.hours + 1.0).max(27.0),
+            // What interrupts the soak was built before it did.
+            Some(hours) if entry.later => interrupted.map_or(hours, |ago| hours.max(ago + 1.0)),
+            Some(hours) => hours,
+        };
+        let release = entry.release.clone().zip(entry.at);
+        events.push((hours, Event::Code(entry)));
+        if let Some((version, at)) = release {
+            events.push((at + 12.0, Event::Staging(Staged::Release(version.clone()))));
+            events.push((at, Event::Release(version)));
+        }
+    }
+    events.push((soak.hours, Event::Staging(Staged::Candidate)));
+    if let Some(ago) = interrupted {
+        events.push((ago + 0.5, Event::Staging(Staged::Interruption)));
+        events.push((ago, Event::Staging(Staged::Candidate)));
+    }
+    events.sort_by(|a, b| b.0.total_cmp(&a.0));
+    Ok(events)
 }
 
 struct Maker<'a> {
@@ -105,38 +135,16 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// Everything that happens, oldest first, with its hours before the start.
-    fn events(&self, scenario: &Scenario) -> Result<Vec<(f64, Event)>> {
-        let soak = &scenario.world.soak;
-        let interrupted = soak.interrupted_hours_ago;
-        let entries: Vec<Entry> = parse("history.yaml", include_str!("files/history.yaml"))?;
-        let mut events = Vec::new();
-        for entry in entries {
-            let hours = match entry.hours {
-                None => (soak.hours + 1.0).max(27.0),
-                // What interrupts the soak was built before it did.
-                Some(hours) if entry.later => interrupted.map_or(hours, |ago| hours.max(ago + 1.0)),
-                Some(hours) => hours,
-            };
-            let release = entry.release.clone().zip(entry.at);
-            events.push((hours, Event::Code(entry)));
-            events.extend(release.map(|(version, at)| (at, Event::Release(version))));
-        }
-        events.push((soak.hours, Event::Staging(Staged::Candidate)));
-        if let Some(ago) = interrupted {
-            events.push((ago + 0.5, Event::Staging(Staged::Interruption)));
-            events.push((ago, Event::Staging(Staged::Candidate)));
-        }
-        events.sort_by(|a, b| b.0.total_cmp(&a.0));
-        Ok(events)
-    }
-
     fn apply(&mut self, hours: f64, event: Event) -> Result<()> {
         match event {
             Event::Code(entry) => self.code(hours, &entry),
             Event::Release(version) => self.release(hours, &version),
             Event::Staging(staged) => {
+                let named = |version: &Version| {
+                    self.releases.iter().find(|build| build.version.as_ref() == Some(version)).cloned()
+                };
                 let build = match staged {
+                    Staged::Release(version) => named(&version),
                     Staged::Candidate => self.candidate.clone(),
                     Staged::Interruption => self.interruption.clone(),
                 };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Hub;
 use crate::clock::Clock;
 use crate::rehearsal::aws::Registry;
+use crate::rehearsal::postgres::Databases;
 use crate::rehearsal::shape::Shape;
 use crate::rehearsal::{Scenario, World, git, kube};
 
@@ -20,7 +21,7 @@ pub fn world(knobs: &str) -> (tempfile::TempDir, Arc<World>) {
     let path = dir.path().join("gospelib.git");
     let (repo, past) = git::create(&path, &shape, &scenario, &registry, start, 1).unwrap();
     let hub = Hub::new(&shape, &scenario, &repo, &past, start, 1);
-    let (kube, databases) = (kube::Store::new(clock.clone()), Default::default());
+    let (kube, databases) = (kube::Store::new(clock.clone()), Databases::default());
     let traffic = crate::rehearsal::traffic::Traffic::new(start);
     (dir, Arc::new(World { clock, seed: 1, scenario, shape, past, kube, registry, repo, hub, databases, traffic }))
 }

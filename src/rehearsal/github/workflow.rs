@@ -93,7 +93,7 @@ pub fn decide(state: &mut State, run: i64, by: &str, approved: bool, comment: &s
 
 fn drive(world: &Arc<World>, run: i64) {
     let driver = Driver { world: Arc::downgrade(world), clock: world.clock.clone(), changed: world.hub.changed(), run };
-    tokio::spawn(driver.to_the_end());
+    tokio::spawn(driver.finish_run());
 }
 
 /// One attempt of a run. It holds the world weakly, so that a world may end while a run waits.
@@ -105,7 +105,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn to_the_end(mut self) {
+    async fn finish_run(mut self) {
         let ended = self.jobs().await;
         let conclusion = match ended {
             Ok(()) => "success",

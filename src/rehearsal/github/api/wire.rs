@@ -180,7 +180,7 @@ async fn tagged(response: Response, wanted: Option<&HeaderValue>) -> Response {
     let (mut parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let hash = Sha256::digest(&bytes);
-    let tag = format!("W/\"{}\"", hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let tag = format!("W/\"{hash:x}\"");
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         if wanted == Some(&tag) {
             parts.status = StatusCode::NOT_MODIFIED;
