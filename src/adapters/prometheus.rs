@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn queries_are_filled() {
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let queries = Queries::fill(&model::Prometheus::default(), "gospelib-staging", hour);
         assert_eq!(
             queries.requests,

@@ -8,10 +8,10 @@ use crate::domain::Version;
 use crate::error::{Error, Result};
 
 /// A fetch of a large repository over a slow line; afterwards it is repeated.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(600);
-const REFS_TIMEOUT: Duration = Duration::from_secs(60);
+const FETCH_TIMEOUT: Duration = Duration::from_mins(10);
+const REFS_TIMEOUT: Duration = Duration::from_mins(1);
 /// Long enough for a pre-push hook that runs tests.
-const PUSH_TIMEOUT: Duration = Duration::from_secs(600);
+const PUSH_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Where fetched release tags are kept: not in `refs/tags`, so that no local tag is touched, and none is trusted.
 pub(super) const FETCHED: &str = "refs/gospel-release/tags/";

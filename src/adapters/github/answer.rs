@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::error::{Class, Error};
 
 /// Longest wait for a rate limit that is passed on; the retry cuts it further.
-const LONGEST_LIMIT: Duration = Duration::from_secs(3600);
+const LONGEST_LIMIT: Duration = Duration::from_hours(1);
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -93,12 +93,12 @@ fn limited(status: StatusCode, headers: &HeaderMap, refusal: &Refusal) -> Class 
         return Class::Transient { retry_after: Some(after.min(LONGEST_LIMIT)) };
     }
     if headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0") {
-        return Class::Transient { retry_after: Some(until_reset(headers).unwrap_or(Duration::from_secs(60))) };
+        return Class::Transient { retry_after: Some(until_reset(headers).unwrap_or(Duration::from_mins(1))) };
     }
     let secondary = refusal.message.to_ascii_lowercase().contains("secondary rate limit");
     if secondary || status == StatusCode::TOO_MANY_REQUESTS {
         // GitHub asks for at least a minute where it names no time.
-        return Class::Transient { retry_after: Some(Duration::from_secs(60)) };
+        return Class::Transient { retry_after: Some(Duration::from_mins(1)) };
     }
     Class::Denied
 }
