@@ -3,6 +3,8 @@
 pub mod attestation;
 pub mod ci;
 pub mod errors;
+pub mod health;
+pub mod migrations;
 pub mod performance;
 pub mod smoke;
 pub mod soak;
@@ -13,6 +15,9 @@ mod words;
 pub use attestation::Attestation;
 pub use ci::Ci;
 pub use errors::Errors;
+pub use health::Health;
+pub use migrations::Migrations;
 pub use performance::Performance;
 pub use smoke::Smoke;
+pub use soak::Soak;
 pub use waived::waived;
