@@ -1,4 +1,5 @@
 //! One integration test binary.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests stand outside the house")]
 
+mod adapters;
 mod reference;
