@@ -186,9 +186,13 @@ async fn argo(cluster: &Cluster) {
 
 async fn reach(cluster: &Cluster) {
     let patience = Duration::from_secs(5);
+    // The Service's own port, whichever the world's repository gives it.
+    let missing = cluster.target(PRODUCTION, "gospelib-gateway", 1).await.unwrap_err();
+    assert!(missing.is_not_found(), "{missing:?}");
+    let port = if cluster.target(PRODUCTION, "gospelib-gateway", 8080).await.is_ok() { 8080 } else { 80 };
     for by in [ReachBy::ApiProxy, ReachBy::PortForward, ReachBy::Job] {
         let job_image = Some("curlimages/curl:8.11.0".to_owned());
-        let reach = model::Reach { by, port: Some(8080), job_image: job_image.clone(), ..model::Reach::default() };
+        let reach = model::Reach { by, port: Some(port), job_image: job_image.clone(), ..model::Reach::default() };
         let route = Route::new(&reach, PRODUCTION, "gospelib-gateway", Some(cluster)).unwrap();
         let answer = route.get("/health", patience).await.unwrap();
         assert_eq!(answer.status, 200, "{}: {}", route.described(), answer.text());
@@ -201,7 +205,7 @@ async fn reach(cluster: &Cluster) {
         let answer = route.post_form("/api/v1/query", &[("query", "vector(1)")], patience).await.unwrap();
         assert!(answer.is_success() && answer.text().contains("vector"), "{}: {}", route.described(), answer.text());
     }
-    let tunnel = Tunnel::open(cluster, PRODUCTION, "gospelib-gateway", 8080).await.unwrap();
+    let tunnel = Tunnel::open(cluster, PRODUCTION, "gospelib-gateway", port).await.unwrap();
     let url = Some(format!("http://{}", tunnel.address()));
     let direct = model::Reach { by: ReachBy::Direct, url, ..model::Reach::default() };
     let route = Route::new(&direct, PRODUCTION, "gospelib-gateway", None).unwrap();
