@@ -143,13 +143,13 @@ pub struct Approval {
     pub answer: Answer,
     /// World time from the question to the answer.
     pub after: String,
-    /// World time after which GitHub gives the waiting job up: 30 days, unless the story shortens it.
+    /// World time after which GitHub gives the waiting job up: 720h (30 days), unless the story shortens it.
     pub expires_after: String,
 }
 
 impl Default for Approval {
     fn default() -> Self {
-        Self { rule: true, answer: Answer::Approve, after: "8m".into(), expires_after: "30d".into() }
+        Self { rule: true, answer: Answer::Approve, after: "8m".into(), expires_after: "720h".into() }
     }
 }
 

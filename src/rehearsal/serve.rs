@@ -1,6 +1,8 @@
 //! The whole rehearsed world, served on 127.0.0.1.
 
 mod files;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

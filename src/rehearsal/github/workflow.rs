@@ -284,7 +284,7 @@ impl Driver {
         let environment = world.shape.environment.clone();
         let rule = &world.scenario.world.approval;
         let after = rule.after.parse::<SignedDuration>().unwrap_or(SignedDuration::from_mins(8));
-        let answer = rule.answer;
+        let (answer, limit) = (rule.answer, rule.expires_after.parse().unwrap_or(REVIEW_LIMIT));
         let (guarded, deployment) = world.hub.change(|state| {
             let guarded = state.environments.get(&environment).is_some_and(|found| !found.reviewers.is_empty());
             let deployment = state.id();
@@ -313,7 +313,7 @@ impl Driver {
         });
         drop(world);
         if guarded {
-            self.review(now, after, answer).await?;
+            self.review(now, after, limit, answer).await?;
         }
         self.begin(NAME)?;
         self.sleep(Duration::from_secs(5)).await?;
@@ -324,9 +324,15 @@ impl Driver {
     }
 
     /// Waits at the closed gate: the rehearsed reviewer answers after a while, somebody else may come first.
-    async fn review(&mut self, asked: Timestamp, after: SignedDuration, answer: Answer) -> Result<(), End> {
+    async fn review(
+        &mut self,
+        asked: Timestamp,
+        after: SignedDuration,
+        limit: SignedDuration,
+        answer: Answer,
+    ) -> Result<(), End> {
         let plus = |duration| asked.checked_add(duration).unwrap_or(asked);
-        let (answers, expires) = (plus(after), plus(REVIEW_LIMIT));
+        let (answers, expires) = (plus(after), plus(limit));
         let next = if answer == Answer::Never { expires } else { answers };
         while self.look(|run| run.pending.is_some())? {
             if self.clock.now() < next {

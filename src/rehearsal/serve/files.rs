@@ -103,7 +103,7 @@ pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<S
             "namespace": shape.namespace(name),
             "overlay": shape.overlay(name),
             "replicas": shape.replicas,
-            "health": { "reach": { "by": "api-proxy", "service": "{service}", "port": 8080 } },
+            "health": { "reach": { "by": "api-proxy", "service": "{service}", "port": 80 } },
             "prometheus": {
                 "reach": { "by": "api-proxy", "service": "prometheus", "namespace": "monitoring", "port": 9090 },
             },
