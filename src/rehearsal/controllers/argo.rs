@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use super::compare::{self, Comparison};
 use super::memory::Memory;
-use super::object::{annotation, duration, is_terminating, later, name, namespace, seconds, stamp, text};
+use super::object::{
+    annotation, duration, fnv, is_terminating, later, name, namespace, seconds, stamp, text, versions,
+};
 use super::sync;
 use crate::rehearsal::World;
 
@@ -22,6 +24,8 @@ pub const REFRESH: &str = "argocd.argoproj.io/refresh";
 const LOOK_EVERY: i64 = 30;
 /// World time until a change by others is reverted (`--self-heal-timeout-seconds`).
 const SELF_HEAL_AFTER: i64 = 5;
+/// World time between two writes of `reconciledAt` where nothing changes.
+const RECONCILE_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// Entries of `status.history` (Argo's default `revisionHistoryLimit`).
 const HISTORY: usize = 10;
 
@@ -39,6 +43,8 @@ pub struct Attention {
     /// When the running operation is done; `None` for one that hangs.
     done_at: Option<Timestamp>,
     heals: i64,
+    /// What was there when a comparison found nothing to do, and when it was.
+    quiet: Option<u64>,
     rendered: Vec<(String, Rendered)>,
 }
 
@@ -84,15 +90,32 @@ fn one(world: &World, memory: &mut Memory, attention: &mut Attention, app: &Valu
     }
     let asked = !annotation(app, REFRESH).is_empty();
     look(world, memory, attention, app, asked, now);
+    let seen = versions_of(world, attention, app);
+    let waits = attention.done_at.is_some() || attention.start_at.is_some() || attention.out_of_sync_since.is_some();
+    let due = attention.reconciled.is_none_or(|at| later(at, at_least_wall(world, RECONCILE_EVERY, 0.1)) <= now);
+    if !asked && !waits && !due && attention.quiet == Some(seen) {
+        return;
+    }
+    attention.quiet = Some(seen);
     operate(world, memory, attention, &mut after, now);
     let comparison = observe(world, attention, &mut after, now);
     if let Some(comparison) = comparison {
-        auto_sync(memory, attention, &mut after, &comparison, now);
+        auto_sync(world, memory, attention, &mut after, &comparison, now);
     }
     if asked && let Some(annotations) = after.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.shift_remove(REFRESH);
     }
     store(world, attention, app, after, asked, now);
+}
+
+/// The versions of everything that a comparison depends on.
+fn versions_of(world: &World, attention: &Attention, app: &Value) -> u64 {
+    let space = text(app, "/spec/destination/namespace");
+    let parts = ["deployments", "services", "externalsecrets", "configmaps", "cronjobs", "jobs", "pods"]
+        .map(|plural| versions(&world.kube.list(plural, Some(space))).to_string());
+    let [a, b, c, d, e, f, g] = &parts;
+    let seen = attention.seen.as_deref().unwrap_or_default();
+    fnv(&[a, b, c, d, e, f, g, seen, text(app, "/metadata/resourceVersion")])
 }
 
 /// Looks at the branch, when it is time or somebody asks.
@@ -313,7 +336,14 @@ fn set_problem(app: &mut Value, kind: &str, message: Option<String>, now: Timest
 }
 
 /// Requests a sync where the policy says so (controller/appcontroller.go, `autoSync`).
-fn auto_sync(memory: &mut Memory, attention: &mut Attention, app: &mut Value, comparison: &Comparison, now: Timestamp) {
+fn auto_sync(
+    world: &World,
+    memory: &mut Memory,
+    attention: &mut Attention,
+    app: &mut Value,
+    comparison: &Comparison,
+    now: Timestamp,
+) {
     let policy = app["spec"]["syncPolicy"]["automated"].clone();
     let Some(revision) = attention.seen.clone() else { return };
     if !policy.is_object() || policy["enabled"] == json!(false) || comparison.out_of_sync.is_empty() {
@@ -323,7 +353,11 @@ fn auto_sync(memory: &mut Memory, attention: &mut Attention, app: &mut Value, co
         return;
     }
     let state = &app["status"]["operationState"];
-    let attempted = text(state, "/syncResult/revision") == revision;
+    // A later commit that leaves the manifests as they are counts as the one that was synced.
+    let synced = text(state, "/syncResult/revision");
+    let path = text(app, "/spec/source/path");
+    let attempted = synced == revision
+        || (!synced.is_empty() && attention.render(world, synced, path) == attention.render(world, &revision, path));
     let phase = text(state, "/phase").to_owned();
     let mut asked = json!({ "revision": revision });
     if policy["prune"] == json!(true) {
@@ -357,7 +391,7 @@ fn auto_sync(memory: &mut Memory, attention: &mut Attention, app: &mut Value, co
 
 /// Writes the outcome, unless somebody else changed the operation meanwhile: then the next turn looks again.
 fn store(world: &World, attention: &mut Attention, before: &Value, mut after: Value, asked: bool, now: Timestamp) {
-    let quiet = at_least_wall(world, seconds(60), 0.1);
+    let quiet = at_least_wall(world, RECONCILE_EVERY, 0.1);
     let due = attention.reconciled.is_none_or(|at| later(at, quiet) <= now);
     if after["status"] == before["status"] && after["operation"] == before["operation"] && !due && !asked {
         return;

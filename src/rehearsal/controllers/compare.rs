@@ -38,7 +38,7 @@ impl<'a> Place<'a> {
         let api_version = text(object, "/apiVersion");
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let kind = text(object, "/kind");
-        let resource = resources::by_kind(api_version, kind);
+        let resource = resources::RESOURCES.iter().find(|r| r.kind == kind && r.group == group && r.version == version);
         let own = namespace(object);
         let namespace = match resource {
             Some(resource) if !resource.namespaced => String::new(),
@@ -81,9 +81,10 @@ pub fn compare(world: &World, app: &Value, desired: &[Value]) -> Comparison {
         let place = Place::of(&live, target);
         outcome.push(&place, "OutOfSync", true);
     }
+    let managed: BTreeSet<&str> =
+        desired.iter().filter(|object| object["kind"] == "Deployment").map(|object| name(object)).collect();
     for pod in world.kube.list("pods", Some(target)) {
-        let managed = label(&pod, "app");
-        if desired.iter().any(|object| object["kind"] == "Deployment" && name(object) == managed) {
+        if managed.contains(label(&pod, "app")) {
             outcome.images.extend(images(&pod));
         }
     }

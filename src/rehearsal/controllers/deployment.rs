@@ -1,5 +1,6 @@
 //! Deployments: ReplicaSets by template, rolled over within maxSurge and maxUnavailable.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,8 +9,9 @@ use serde_json::{Value, json};
 use super::events::{Happened, record};
 use super::memory::Memory;
 use super::object::{
-    Condition, annotate, annotation, canonical, condition, condition_is_true, created, fnv, generation, is_owned_by,
-    is_terminating, later, name, namespace, number, safe_name, seconds, set_condition, set_count, text, time,
+    Condition, annotate, annotation, by_owner, canonical, condition, condition_is_true, created, fnv, generation,
+    is_owned_by, is_terminating, later, name, namespace, number, safe_name, seconds, set_condition, set_count, text,
+    time, uid, versions,
 };
 use super::replicaset::{HASH_LABEL, replica_set};
 use super::rollout::{Counts, Limits, next};
@@ -19,16 +21,42 @@ pub const REVISION: &str = "deployment.kubernetes.io/revision";
 const BY: &str = "deployment-controller";
 
 pub fn reconcile(world: &World, memory: &mut Memory, now: Timestamp) {
+    let sets = world.kube.list("replicasets", None);
+    let sets = by_owner(&sets);
     for deployment in world.kube.list("deployments", None) {
-        if !is_terminating(&deployment) {
-            one(world, memory, &deployment, now);
+        let own = sets.get(uid(&deployment)).map_or(&[][..], Vec::as_slice);
+        let seen = versions([&deployment].into_iter().chain(own));
+        if is_terminating(&deployment) || memory.quiet.get(uid(&deployment)) == Some(&seen) {
+            continue;
+        }
+        let before = world.kube.version();
+        one(world, memory, &deployment, own, now);
+        // One under way is looked at every time: its deadline may pass.
+        let progressing = condition(&deployment, "Progressing").map_or("", |c| text(c, "/reason"));
+        let settled = matches!(progressing, "NewReplicaSetAvailable" | "DeploymentPaused" | "ProgressDeadlineExceeded");
+        if world.kube.version() == before && settled {
+            memory.quiet.insert(uid(&deployment).to_owned(), seen);
         }
     }
 }
 
-fn one(world: &World, memory: &mut Memory, deployment: &Value, now: Timestamp) {
+/// Makes and numbers the ReplicaSet of each present template of a namespace, and starts no pod: what is left of a
+/// deployment that was replaced since.
+pub fn remember(world: &World, space: &str, now: Timestamp) {
+    let sets = world.kube.list("replicasets", Some(space));
+    let sets = by_owner(&sets);
+    for deployment in world.kube.list("deployments", Some(space)) {
+        let own = sets.get(uid(&deployment)).into_iter().flatten().cloned();
+        let (current, old) = split(&deployment, own);
+        if let Some(current) = current.or_else(|| create_current(world, &deployment, &old, now)) {
+            bring_forward(world, &deployment, &current, &old, now);
+        }
+    }
+}
+
+fn one(world: &World, memory: &mut Memory, deployment: &Value, own: &[Arc<Value>], now: Timestamp) {
     let paused = deployment["spec"]["paused"] == json!(true);
-    let (current, mut old) = sets_of(world, deployment);
+    let (current, mut old) = split(deployment, own.iter().filter(|set| !is_terminating(set)).cloned());
     let current = match current {
         Some(set) => Some(set),
         None if paused => None,
@@ -37,34 +65,36 @@ fn one(world: &World, memory: &mut Memory, deployment: &Value, now: Timestamp) {
     if let Some(current) = current.as_ref().filter(|_| !paused) {
         bring_forward(world, deployment, current, &old, now);
     }
+    let all: Vec<_> = current.iter().chain(&old).cloned().collect();
     // Revision and status may just have changed: scale from what is stored now.
-    let current = current.and_then(|set| world.kube.get("replicasets", namespace(&set), name(&set)));
+    let fresh = |set: &Arc<Value>| world.kube.get("replicasets", namespace(set), name(set));
+    let current = current.as_ref().and_then(fresh);
     if paused {
         scale_paused(world, deployment, current.as_deref(), &old, now);
     } else if let Some(current) = &current {
         roll(world, deployment, current, &old, now);
         forget_oldest(world, deployment, &mut old);
     }
-    observe(world, memory, deployment, now);
+    observe(world, memory, deployment, all.iter().filter_map(fresh), now);
 }
 
 /// The ReplicaSet of the present template, and the others.
-fn sets_of(world: &World, deployment: &Value) -> (Option<Arc<Value>>, Vec<Arc<Value>>) {
-    let wanted = canonical(&deployment["spec"]["template"]);
-    let sets = world.kube.list("replicasets", Some(namespace(deployment)));
-    let own = sets.into_iter().filter(|set| is_owned_by(set, deployment) && !is_terminating(set));
-    let (mut current, old): (Vec<_>, Vec<_>) = own.partition(|set| canonical(&bare_template(set)) == wanted);
+fn split(deployment: &Value, sets: impl Iterator<Item = Arc<Value>>) -> (Option<Arc<Value>>, Vec<Arc<Value>>) {
+    let wanted = &deployment["spec"]["template"];
+    let (mut current, old): (Vec<_>, Vec<_>) = sets.partition(|set| same_template(&set["spec"]["template"], wanted));
     current.sort_by_key(|set| created(set));
     (current.into_iter().next(), old)
 }
 
-/// A ReplicaSet's template without the hash label: the Deployment's template that it was made from.
-fn bare_template(set: &Value) -> Value {
-    let mut template = set["spec"]["template"].clone();
-    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
-        labels.shift_remove(HASH_LABEL);
-    }
-    template
+/// Whether a ReplicaSet's template is the Deployment's, but for the hash label.
+fn same_template(of_set: &Value, wanted: &Value) -> bool {
+    let labels = |template: &Value| -> BTreeMap<String, Value> {
+        let labels = template["metadata"]["labels"].as_object().into_iter().flatten();
+        labels.filter(|(key, _)| *key != HASH_LABEL).map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    of_set["spec"] == wanted["spec"]
+        && of_set["metadata"]["annotations"] == wanted["metadata"]["annotations"]
+        && labels(of_set) == labels(wanted)
 }
 
 /// The hash of a Deployment's template, as in the names of its ReplicaSets.
@@ -176,9 +206,15 @@ fn progressing(world: &World, deployment: &Value, ok: bool, reason: &str, messag
     });
 }
 
-fn observe(world: &World, memory: &mut Memory, deployment: &Value, now: Timestamp) {
+fn observe(
+    world: &World,
+    memory: &mut Memory,
+    deployment: &Value,
+    sets: impl Iterator<Item = Arc<Value>>,
+    now: Timestamp,
+) {
     let Some(deployment) = world.kube.get("deployments", namespace(deployment), name(deployment)) else { return };
-    let (current, old) = sets_of(world, &deployment);
+    let (current, old) = split(&deployment, sets);
     let mut after = Value::clone(&deployment);
     set_status(&mut after, current.as_deref(), &old);
     let stuck = || current.as_ref().is_some_and(|set| has_stuck_pod(world, set));

@@ -1,9 +1,9 @@
 //! `v1` Events, aggregated as the kubelet does: the same thing again raises the count.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::object::{fnv, name, namespace, stamp, text, uid};
+use super::object::{fnv, later, name, namespace, stamp, text, uid};
 use crate::rehearsal::World;
 
 /// What happened to an object.
@@ -27,8 +27,14 @@ impl<'a> Happened<'a> {
     }
 }
 
-/// Records an event about `object`.
+/// Events live an hour (kube-apiserver, `--event-ttl`).
+const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
+
+/// Records an event about `object`; not one that would be forgotten by now.
 pub fn record(world: &World, object: &Value, happened: &Happened<'_>, at: Timestamp) {
+    if later(at, LIFETIME) < world.clock.now() {
+        return;
+    }
     let hash = fnv(&[uid(object), happened.reason, &happened.message]);
     let event_name = format!("{}.{hash:016x}", name(object));
     let space = namespace(object);

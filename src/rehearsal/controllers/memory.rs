@@ -20,6 +20,8 @@ pub struct Memory {
     pub applications: HashMap<String, Attention>,
     /// Job pods whose command is a request, to be made by whoever runs the controllers.
     pub requests: Vec<Value>,
+    /// Versions of an object and of what it owns, by uid, when its controller last found nothing to do.
+    pub quiet: HashMap<String, u64>,
     serial: HashMap<String, u32>,
     wake: Option<Timestamp>,
 }

@@ -16,6 +16,8 @@ mod run;
 mod secrets;
 mod seed;
 mod sync;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use jobs::OUTPUT as JOB_OUTPUT;
 pub use kubelet::{LOG_INTERVAL, running_since};

@@ -8,46 +8,35 @@ use serde_json::{Value, json};
 use super::events::{Happened, record};
 use super::memory::Memory;
 use super::object::{
-    condition, condition_is_true, controller, created, generation, is_owned_by, is_terminating, later, name, namespace,
-    number, owner_reference, seconds, set_count, text, time, uid,
+    by_owner, condition, condition_is_true, created, generation, is_terminating, later, name, namespace, number,
+    owner_reference, seconds, set_count, text, time, uid, versions,
 };
 use crate::rehearsal::World;
-use crate::rehearsal::kube::resources;
 
 /// Label that ties a ReplicaSet's pods to one version of the template.
 pub const HASH_LABEL: &str = "pod-template-hash";
 
 pub fn reconcile(world: &World, memory: &mut Memory, now: Timestamp) {
     let pods = world.kube.list("pods", None);
+    let pods = by_owner(&pods);
     for set in world.kube.list("replicasets", None) {
-        if orphaned(world, &set, "deployments") {
-            let _ = world.kube.delete("replicasets", namespace(&set), name(&set));
+        let own = pods.get(uid(&set)).map_or(&[][..], Vec::as_slice);
+        let seen = versions([&set].into_iter().chain(own));
+        if memory.quiet.get(uid(&set)) == Some(&seen) {
             continue;
         }
-        one(world, memory, &set, &pods, now);
-    }
-    for pod in &pods {
-        let gone = ["replicasets", "jobs"].iter().any(|kind| orphaned(world, pod, kind));
-        if gone && !is_terminating(pod) {
-            terminate(world, pod, now);
+        let before = world.kube.version();
+        let waits = one(world, memory, &set, own, now);
+        if world.kube.version() == before && !waits {
+            memory.quiet.insert(uid(&set).to_owned(), seen);
         }
     }
 }
 
-/// Whether the owner of that kind is no longer there, or is another object of the same name: its objects go too.
-fn orphaned(world: &World, object: &Value, owners: &str) -> bool {
-    let Some(owner) = controller(object) else { return false };
-    let kind = resources::by_kind(text(owner, "/apiVersion"), text(owner, "/kind"));
-    if kind.is_none_or(|kind| kind.plural != owners) {
-        return false;
-    }
-    let found = world.kube.get(owners, namespace(object), text(owner, "/name"));
-    found.is_none_or(|found| uid(&found) != text(owner, "/uid"))
-}
-
-fn one(world: &World, memory: &mut Memory, set: &Value, pods: &[Arc<Value>], now: Timestamp) {
+/// Returns whether a pod becomes available by the passing of time alone.
+fn one(world: &World, memory: &mut Memory, set: &Value, pods: &[Arc<Value>], now: Timestamp) -> bool {
     let wanted = usize::try_from(number(set, "/spec/replicas").unwrap_or(1)).unwrap_or_default();
-    let own: Vec<&Arc<Value>> = pods.iter().filter(|pod| is_owned_by(pod, set) && is_active(pod)).collect();
+    let own: Vec<&Arc<Value>> = pods.iter().filter(|pod| is_active(pod)).collect();
     if own.len() < wanted && !is_terminating(set) {
         for _ in own.len()..wanted {
             let pod_name = memory.pod_name(world.seed, set);
@@ -66,28 +55,32 @@ fn one(world: &World, memory: &mut Memory, set: &Value, pods: &[Arc<Value>], now
             record(world, set, &Happened::normal("replicaset-controller", "SuccessfulDelete", message), now);
         }
     }
-    observe(world, memory, set, now);
+    // What was just created or ended is counted too.
+    let fresh = own.iter().filter_map(|pod| world.kube.get("pods", namespace(pod), name(pod)));
+    let counted: Vec<_> = fresh.filter(|pod| is_active(pod)).collect();
+    observe(world, memory, set, &counted, wanted.saturating_sub(own.len()), now)
 }
 
-fn observe(world: &World, memory: &mut Memory, set: &Value, now: Timestamp) {
-    let pods = world.kube.list("pods", Some(namespace(set)));
-    let own: Vec<_> = pods.iter().filter(|pod| is_owned_by(pod, set) && is_active(pod)).collect();
+fn observe(world: &World, memory: &mut Memory, set: &Value, own: &[Arc<Value>], made: usize, now: Timestamp) -> bool {
     let settle = seconds(number(set, "/spec/minReadySeconds").unwrap_or(0));
     let ready = own.iter().filter(|pod| condition_is_true(pod, "Ready")).count();
+    let mut waits = false;
     let available = own.iter().filter(|pod| {
-        let since = condition(pod, "Ready").filter(|_| condition_is_true(pod, "Ready"));
+        let since = condition(pod, "Ready").filter(|ready| ready["status"] == "True");
         let Some(since) = since.and_then(|ready| time(ready, "/lastTransitionTime")) else { return false };
         let due = later(since, settle);
         if due > now {
             memory.wake(due);
+            waits = true;
         }
         due <= now
     });
-    let (all, available) = (own.len(), available.count());
-    let status = status(all, ready, available, generation(set));
+    let available = available.count();
+    let status = status(own.len() + made, ready, available, generation(set));
     if set["status"] != status {
         let _ = world.kube.modify("replicasets", namespace(set), name(set), |set| set["status"] = status);
     }
+    waits
 }
 
 /// The status of a ReplicaSet with these counts.

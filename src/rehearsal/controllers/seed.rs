@@ -1,5 +1,5 @@
-//! What the cluster held before the story begins: the past is played through the same controllers, quickly, at the
-//! times that Git gives it.
+//! What the cluster held before the story begins: the last deployment of each environment is played through the same
+//! controllers, quickly, at the time that Git gives it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,29 +9,29 @@ use serde_json::{Value, json};
 
 use super::compare::Place;
 use super::memory::Memory;
-use super::object::{later, name, namespace, seconds, stamp, time};
+use super::object::{later, seconds, stamp};
 use super::{argo, deployment, kubelet, replicaset, secrets, sync};
 use crate::rehearsal::World;
 
 /// The Lease that release tools of this project share.
 const LEASE: &str = "gospel-release";
-/// Deployments of the past that are played through; older ones are in Argo's history only.
-const PLAYED: usize = 4;
+/// Deployments of the past of which ReplicaSets are left; older ones are in Argo's history only.
+const KEPT: usize = 3;
 
 /// Fills the object store from the world's past. Call it once, before any client.
 pub fn seed(world: &World) {
     let start = world.clock.now();
     let mut memory = Memory::new("past");
     ground(world, start);
+    // Oldest first: the past is played forwards.
+    around(world, start);
     for environment in ["production", "staging"] {
         application(world, &mut memory, environment, start);
     }
-    around(world, start);
     lease(world);
     for external in world.kube.list("externalsecrets", None) {
         secrets::sync(world, &external, later(start, seconds(-17 * 60)));
     }
-    forget_old_events(world, start);
     // Argo's last look before the story: it finds everything as Git says.
     argo::reconcile(world, &mut memory, start);
 }
@@ -140,7 +140,7 @@ fn deploys(world: &World, overlay: &str) -> Vec<Deploy> {
     found
 }
 
-/// An environment's Application, and its deployments played through.
+/// An environment's Application, and its last deployment played through.
 fn application(world: &World, memory: &mut Memory, environment: &str, start: Timestamp) {
     let shape = &world.shape;
     let overlay = shape.overlay(environment);
@@ -171,13 +171,20 @@ fn application(world: &World, memory: &mut Memory, environment: &str, start: Tim
             },
         },
     });
-    for deploy in &deploys[deploys.len().saturating_sub(PLAYED)..] {
+    let kept = &deploys[deploys.len().saturating_sub(KEPT)..];
+    for (left, deploy) in (0..kept.len()).rev().zip(kept) {
         let at = later(deploy.at, seconds(40));
         for object in &deploy.objects {
             let place = Place::of(object, &app_name);
             let _ = sync::put(world, &app, &place, object, at);
         }
-        play(world, memory, at);
+        if left == 0 {
+            play(world, memory, at);
+        } else {
+            // Of what was replaced long ago, its ReplicaSets and their revisions are left.
+            secrets::reconcile(world, memory, at);
+            deployment::remember(world, &app_name, at);
+        }
     }
     app["status"] = status(world, &source, &deploys, environment);
     if environment == "production" && world.scenario.world.argo.stuck {
@@ -256,7 +263,8 @@ fn play(world: &World, memory: &mut Memory, from: Timestamp) {
         let wake = memory.take_wake();
         if world.kube.version() == before {
             let Some(wake) = wake else { break };
-            now = wake.max(later(now, seconds(1)));
+            // The kubelet dates its steps by itself: a few seconds at a time are near enough.
+            now = wake.max(later(now, seconds(3)));
         }
     }
 }
@@ -264,7 +272,7 @@ fn play(world: &World, memory: &mut Memory, from: Timestamp) {
 /// What is in the cluster beside Gospelib's services.
 fn around(world: &World, start: Timestamp) {
     let production = world.shape.namespace("production");
-    let founded = stamp(days_ago(start, 60));
+    let founded = stamp(days_ago(start, 90));
     let pod = json!({
         "restartPolicy": "OnFailure",
         "containers": [{
@@ -307,16 +315,7 @@ fn around(world: &World, start: Timestamp) {
                 "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } } },
         }),
     );
-    play(world, &mut Memory::new("monitoring"), days_ago(start, 60));
-}
-
-/// Events live an hour (kube-apiserver, `--event-ttl`).
-fn forget_old_events(world: &World, start: Timestamp) {
-    for event in world.kube.list("events", None) {
-        if time(&event, "/lastTimestamp").is_none_or(|at| later(at, seconds(3600)) < start) {
-            let _ = world.kube.delete("events", namespace(&event), name(&event));
-        }
-    }
+    play(world, &mut Memory::new("monitoring"), days_ago(start, 90));
 }
 
 /// `metav1.MicroTime` of wall time now: Leases are renewed in real time.

@@ -113,7 +113,7 @@ fn run_of(pod: &Value, previous: bool) -> Option<Run> {
 
 /// The lines from `from` to `to`, both inclusive.
 fn lines(world: &World, pod: &Value, run: &Run, from: Timestamp, to: Timestamp) -> Vec<Line> {
-    let to = run.to.map_or(to, |end| end.min(to));
+    let to = run.to.unwrap_or(to);
     if let Some(output) = pod["metadata"]["annotations"][JOB_OUTPUT].as_str() {
         let lines = output.split_terminator('\n').map(|text| Line { at: run.from, text: text.to_owned() });
         return lines.collect();

@@ -6,6 +6,8 @@ mod proxy;
 mod routes;
 mod services;
 mod sites;
+#[cfg(test)]
+mod tests;
 
 pub use routes::router;
 pub use services::{reach, respond};
