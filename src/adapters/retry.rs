@@ -9,7 +9,7 @@ use tracing::debug;
 use crate::error::{Class, Error, Result};
 
 /// Longest `Retry-After` that is obeyed; a longer one is cut to it, and the attempts stay bounded.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// How often, and how patiently, a call is repeated after a [`Class::Transient`] failure.
 #[derive(Debug, Clone, Copy)]
@@ -201,7 +201,7 @@ mod tests {
 
     /// Steps are boxed Send futures: a retried call must be one.
     #[allow(dead_code)]
-    fn retried_calls_can_cross_threads<'a>(url: &'a str) -> futures::future::BoxFuture<'a, Result<usize>> {
+    fn retried_calls_can_cross_threads(url: &str) -> futures::future::BoxFuture<'_, Result<usize>> {
         Box::pin(async move {
             let retry = Retry::default();
             retry

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use gospel_release::adapters::aws::{Aws, ImageId};
 use gospel_release::adapters::cluster::{
-    Access, Applications, Cluster, ConfigMaps, Events, ExternalSecrets, LeaseWrite, Leases, Logs, Operation, Refresh,
-    StoredMap, Workloads,
+    Access, Applications, Cluster, ConfigMaps, Events, ExternalSecretState, ExternalSecrets, LeaseWrite, Leases, Logs,
+    Operation, Refresh, StoredMap, Workloads,
 };
 use gospel_release::adapters::reach::{Route, Tunnel};
 use gospel_release::config::model::{self, Config, ReachBy};
@@ -27,7 +27,7 @@ async fn the_adapters_speak_the_rehearsed_wires() {
         .args(["--exact", "adapters::inside", "--ignored", "--nocapture"])
         .env(CONFIG, &manifest.config);
     let inside = manifest.environment.iter().fold(inside, |program, (name, value)| program.env(name, value));
-    let finished = inside.timeout(Duration::from_secs(60)).output().await.unwrap();
+    let finished = inside.timeout(Duration::from_mins(1)).output().await.unwrap();
     assert!(finished.success(), "{}\n{}", finished.text(), finished.error_text());
     rehearsal.shutdown().await;
 }
@@ -116,7 +116,7 @@ async fn workloads(cluster: &Cluster) {
     Events::new(cluster, PRODUCTION).about("Pod", &pods[0].name, 5).await.unwrap();
     assert!(cluster.may(&Access::new("update", "coordination.k8s.io", "leases", PRODUCTION)).await.unwrap().allowed);
     let secrets = ExternalSecrets::new(cluster, PRODUCTION).list().await.unwrap();
-    assert!(secrets.iter().all(|secret| secret.current()), "{secrets:?}");
+    assert!(secrets.iter().all(ExternalSecretState::current), "{secrets:?}");
     // The first news is that the watch has begun; then nothing changes.
     let mut changes = workloads.watch();
     tokio::time::timeout(Duration::from_secs(5), changes.changed()).await.unwrap();

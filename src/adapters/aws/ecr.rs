@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_ecr::operation::describe_images::DescribeImagesError;
 use aws_sdk_ecr::primitives::DateTime;
 use aws_sdk_ecr::types::{ImageDetail, ImageFailureCode, ImageIdentifier};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -60,7 +61,8 @@ impl Aws {
             .read(async || {
                 let sent = self.ecr().describe_images().repository_name(repository).image_ids(wanted.clone());
                 sent.send().await.map_err(|error| {
-                    let missing = error.as_service_error().is_some_and(|e| e.is_repository_not_found_exception());
+                    let missing =
+                        error.as_service_error().is_some_and(DescribeImagesError::is_repository_not_found_exception);
                     let ours = sdk_error(&what, error, self.profile());
                     // Of the two things that can be missing, a missing repository is a wrong configuration.
                     if missing { ours.class(crate::error::Class::Terminal).hint(repository_hint(self)) } else { ours }

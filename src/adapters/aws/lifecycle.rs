@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_ecr::operation::get_lifecycle_policy::GetLifecyclePolicyError;
 use serde::Deserialize;
 
 use super::client::Aws;
@@ -96,8 +97,9 @@ impl Aws {
             .read(async || {
                 let sent = self.ecr().get_lifecycle_policy().repository_name(repository).send().await;
                 sent.map_err(|error| {
-                    let repository_missing =
-                        error.as_service_error().is_some_and(|e| e.is_repository_not_found_exception());
+                    let repository_missing = error
+                        .as_service_error()
+                        .is_some_and(GetLifecyclePolicyError::is_repository_not_found_exception);
                     let ours = sdk_error(&what, error, self.profile());
                     if repository_missing { ours.class(Class::Terminal) } else { ours }
                 })
@@ -116,7 +118,8 @@ fn parse(text: &str) -> Result<LifecyclePolicy> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Rule {
-        rule_priority: i64,
+        #[serde(rename = "rulePriority")]
+        priority: i64,
         #[serde(default)]
         description: String,
         selection: Selection,
@@ -143,7 +146,7 @@ fn parse(text: &str) -> Result<LifecyclePolicy> {
         .map(|rule| {
             let Selection { tag_prefix_list, tag_pattern_list, count_number, .. } = rule.selection;
             LifecycleRule {
-                priority: rule.rule_priority,
+                priority: rule.priority,
                 description: rule.description,
                 tag_status: match rule.selection.tag_status.as_str() {
                     "tagged" => TagStatus::Tagged { prefixes: tag_prefix_list, patterns: tag_pattern_list },
@@ -183,7 +186,7 @@ mod tests {
             policy.rule_for(&tags).map(|rule| rule.priority)
         };
         assert_eq!((rule(&[]), rule(&["sha-abc"]), rule(&["v1.2.0"])), (Some(1), Some(5), Some(20)));
-        assert_eq!(policy.rules[1].count, CountType::Older(Duration::from_secs(14 * 86_400)));
+        assert_eq!(policy.rules[1].count, CountType::Older(Duration::from_hours(14 * 24)));
         assert!(parse("{}").is_err());
     }
 

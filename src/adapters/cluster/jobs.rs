@@ -187,7 +187,7 @@ mod tests {
             image: "curl".into(),
             command: vec!["curl".into(), "http://x".into()],
             deadline: Duration::from_secs(9),
-            kept_for: Duration::from_secs(60),
+            kept_for: Duration::from_mins(1),
         };
         let mut value = manifest(&spec);
         assert!(ended(&serde_json::from_value(value.clone()).unwrap()).is_none());

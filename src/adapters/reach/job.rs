@@ -8,10 +8,10 @@ use crate::adapters::cluster::{Cluster, JobOutcome, JobSpec, Jobs};
 use crate::error::{Class, Error, Result};
 
 /// How long a Job may take to be scheduled and its image to be pulled (wall time).
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 /// When the cluster ends, and then deletes, a Job that we were killed before deleting. curl ends by itself. Generous, because
 /// the cluster counts it by its own clock, and a rehearsed one runs fast.
-const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
+const LEFT_BEHIND: Duration = Duration::from_hours(24);
 /// What curl writes after the body.
 const MARK: &str = "gospel-release-answer:";
 
