@@ -97,8 +97,11 @@ impl Series {
     }
 }
 
-/// The metrics that exist, with their extra label.
-fn metrics() -> Vec<(&'static str, Option<(&'static str, &'static str)>, Option<Counted>)> {
+/// A metric's name, the label that its series differ in, and what it counts (`None` for `up`).
+type Metric = (&'static str, Option<(&'static str, &'static str)>, Option<Counted>);
+
+/// The metrics that exist.
+fn metrics() -> Vec<Metric> {
     let codes = CODES.iter().map(|code| ("http_requests_total", Some(("code", *code)), Some(Counted::Code(code))));
     let buckets = BUCKETS
         .iter()

@@ -118,7 +118,7 @@ impl Rehearsal {
         let shape = Shape::with_services(options.services);
         let at = listeners.endpoints(&shape)?;
         let identity = Identity::generate(&Clock::real())?;
-        layout.write(&layout.kubeconfig(), &files::kubeconfig(&shape, &at.kubernetes, identity.ca_pem())?)?;
+        files::write(&layout.kubeconfig(), &files::kubeconfig(&shape, &at.kubernetes, identity.ca_pem())?)?;
         let program =
             std::env::current_exe().map_err(|error| Error::internal("find our own program").because(error))?;
         programs::install(&layout.bin(), &program)?;
@@ -149,7 +149,7 @@ impl Rehearsal {
         controllers::seed(&world);
         attest(&world)?;
         world.traffic.observe(&world);
-        layout.write(&layout.config(), &files::config(&world, &layout, &at)?)?;
+        files::write(&layout.config(), &files::config(&world, &layout, &at)?)?;
 
         world.clock.release();
         let webhook = Webhook::new(world.clock.clone());
@@ -233,7 +233,7 @@ fn attest(world: &World) -> Result<()> {
         "gate": "smoke",
         "commit": candidate,
         "who": "rhea-reviewer",
-        "at": world.traffic.start() - std::time::Duration::from_secs(3600),
+        "at": world.traffic.start() - std::time::Duration::from_hours(1),
         "note": "sign-in, search, reading, notes and sharing tried on staging",
         "link": format!("https://github.com/{}/wiki/Smoke-tests", world.shape.slug),
     });

@@ -18,7 +18,7 @@ pub const SCRAPE: f64 = 15.0;
 const ORDINARY_ERRORS: f64 = 0.001;
 /// Share that fails in a service named by `staging_errors`, and for how long it already did when the story begins.
 const SPIKE: f64 = 0.08;
-const SPIKE_BEGAN: Duration = Duration::from_secs(40 * 60);
+const SPIKE_BEGAN: Duration = Duration::from_mins(40);
 
 /// The lives of all pods so far.
 #[derive(Debug)]

@@ -68,7 +68,7 @@ fn arn(world: &World, rest: &str) -> String {
 }
 
 fn describe(world: &World, app: &str) -> Value {
-    let (id, created) = (app_id(app), seconds(world.past.candidate.at - Duration::from_secs(300 * 86_400)));
+    let (id, created) = (app_id(app), seconds(world.past.candidate.at - Duration::from_hours(300 * 24)));
     json!({
         "appId": id,
         "appArn": arn(world, &id),
@@ -94,7 +94,7 @@ fn branch(world: &World, app: &str) -> Value {
         "stage": "PRODUCTION",
         "displayName": "main",
         "enableNotification": false,
-        "createTime": seconds(world.past.candidate.at - Duration::from_secs(300 * 86_400)),
+        "createTime": seconds(world.past.candidate.at - Duration::from_hours(300 * 24)),
         "updateTime": jobs.first().map(|job| job["endTime"].clone()),
         "environmentVariables": {},
         "enableAutoBuild": true,
@@ -116,7 +116,7 @@ fn jobs(world: &World, app: &str) -> Vec<Value> {
     if let Some(head) = world.repo.head("main")
         && commits.iter().all(|(commit, _)| *commit != head)
     {
-        commits.push((head, world.past.candidate.at + Duration::from_secs(3600)));
+        commits.push((head, world.past.candidate.at + Duration::from_hours(1)));
     }
     let id = app_id(app);
     let job = |(number, (commit, at)): (usize, (String, Timestamp))| {

@@ -38,7 +38,7 @@ fn describe_repositories(world: &World, call: &Call) -> Result<Value, Fault> {
             }
         }
     };
-    let created = seconds(world.past.candidate.at - Duration::from_secs(400 * 86_400));
+    let created = seconds(world.past.candidate.at - Duration::from_hours(400 * 24));
     let describe = |name: &String| {
         json!({
             "repositoryArn": format!("arn:aws:ecr:{}:{}:repository/{name}", world.shape.region, account(world)),
@@ -176,14 +176,14 @@ fn lifecycle_policy(world: &World, call: &Call) -> Result<Value, Fault> {
         "registryId": account(world),
         "repositoryName": repository,
         "lifecyclePolicyText": policy.to_string(),
-        "lastEvaluatedAt": seconds(world.clock.now() - Duration::from_secs(3600)),
+        "lastEvaluatedAt": seconds(world.clock.now() - Duration::from_hours(1)),
     }))
 }
 
 fn authorization(world: &World) -> Value {
     json!({ "authorizationData": [{
         "authorizationToken": STANDARD.encode("AWS:rehearsal"),
-        "expiresAt": seconds(world.clock.now() + Duration::from_secs(12 * 3600)),
+        "expiresAt": seconds(world.clock.now() + Duration::from_hours(12)),
         "proxyEndpoint": format!("https://{}", world.registry.host()),
     }]})
 }

@@ -48,7 +48,7 @@ fn arn(world: &World, rest: &str) -> String {
 }
 
 fn created(world: &World) -> f64 {
-    seconds(world.past.candidate.at - Duration::from_secs(400 * 86_400))
+    seconds(world.past.candidate.at - Duration::from_hours(400 * 24))
 }
 
 fn describe(world: &World, cluster: &Cluster) -> Value {

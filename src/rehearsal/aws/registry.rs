@@ -1,6 +1,7 @@
 //! What ECR holds: real OCI manifests, by digest, and tags that never move.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
@@ -202,8 +203,11 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 fn digest(hash: &[u8; 32]) -> Digest {
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}").parse().expect("64 hex digits were just written")
+    let mut text = "sha256:".to_owned();
+    for byte in hash {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.parse().expect("64 hex digits were just written")
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ fn arn(world: &World, name: &str) -> String {
 }
 
 fn describe(world: &World, name: &str) -> Value {
-    let at = seconds(world.past.candidate.at - Duration::from_secs(90 * 86_400));
+    let at = seconds(world.past.candidate.at - Duration::from_hours(90 * 24));
     json!({
         "ARN": arn(world, name),
         "Name": name,

@@ -46,15 +46,16 @@ impl Layout {
     pub fn bin(&self) -> PathBuf {
         self.root.join("bin")
     }
+}
 
-    pub fn write(&self, path: &Path, text: &str) -> Result<()> {
-        std::fs::write(path, text).map_err(|error| Error::outside(format!("write {}", path.display())).because(error))
-    }
+/// Writes a file whole.
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(|error| Error::outside(format!("write {}", path.display())).because(error))
 }
 
 /// Clones the repository, as a developer has it: from disk, because nothing is served yet, with the remote's URL set.
 pub(super) async fn clone(layout: &Layout, repo: &Repo, url: &str) -> Result<()> {
-    layout.write(&layout.git_config(), "[user]\n\tname = Dana Dev\n\temail = dana@gospelib.example\n")?;
+    write(&layout.git_config(), "[user]\n\tname = Dana Dev\n\temail = dana@gospelib.example\n")?;
     let git = || {
         Program::new("git")
             .env("GIT_CONFIG_GLOBAL", layout.git_config())
