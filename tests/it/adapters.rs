@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use gospel_release::adapters::aws::{Aws, ImageId};
 use gospel_release::adapters::cluster::{
-    Access, Applications, Cluster, ConfigMaps, Events, ExternalSecretState, ExternalSecrets, LeaseWrite, Leases, Logs,
-    Operation, Refresh, StoredMap, Workloads,
+    Access, Applications, Cluster, ConfigMaps, DeploymentState, Events, ExternalSecretState, ExternalSecrets,
+    LeaseWrite, Leases, Logs, Operation, Refresh, StoredMap, Workloads,
 };
 use gospel_release::adapters::reach::{Route, Tunnel};
 use gospel_release::config::model::{self, Config, ReachBy};
@@ -100,8 +100,16 @@ async fn identity(aws: &Aws, config: &Config, cluster: &Cluster) {
 
 async fn workloads(cluster: &Cluster) {
     let workloads = Workloads::new(cluster, PRODUCTION);
-    let deployments = workloads.deployments().await.unwrap();
+    let mut deployments = workloads.deployments().await.unwrap();
     assert_eq!(deployments.len(), 6);
+    // The world's controllers may still be counting when its first client comes.
+    for _ in 0..200 {
+        if deployments.iter().all(DeploymentState::rolled_out) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        deployments = workloads.deployments().await.unwrap();
+    }
     let gateway = deployments.iter().find(|d| d.name == "gospelib-gateway").unwrap();
     assert!(gateway.rolled_out() && gateway.revision.is_some(), "{gateway:?}");
     assert!(gateway.image("gateway").unwrap().digest.is_some());
