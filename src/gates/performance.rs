@@ -7,13 +7,20 @@ use crate::error::Result;
 use crate::monitor::metrics::Metrics;
 use crate::monitor::sli::{Look, millis, percent};
 
+use super::waived::Waiver;
 use super::words::some;
 
 pub struct Performance {
     pub staging: Metrics,
-    /// The baseline; `None` on a first release, which has none.
-    pub production: Option<Metrics>,
+    pub baseline: Baseline,
     pub limits: Gates,
+}
+
+/// What staging's latency is compared with.
+pub enum Baseline {
+    Production(Metrics),
+    /// A first release has none; its own limit still counts.
+    Waived(Waiver),
 }
 
 impl Gate for Performance {
@@ -29,16 +36,19 @@ impl Gate for Performance {
         Box::pin(async {
             let now = io.now();
             let look = |metrics: &'a Metrics| metrics.look(self.limits.window, now);
-            let (staging, baseline) = match &self.production {
-                Some(production) => {
+            let (staging, baseline) = match &self.baseline {
+                Baseline::Production(production) => {
                     let (staging, baseline) = futures::try_join!(look(&self.staging), look(production))?;
                     (staging, Some(baseline))
                 }
-                None => (look(&self.staging).await?, None),
+                Baseline::Waived(_) => (look(&self.staging).await?, None),
             };
             let mut checked = judge(&staging, baseline.as_ref(), &self.limits);
             checked.evidence = checked.evidence.from(self.staging.source()).at(now);
-            Ok(checked)
+            Ok(match &self.baseline {
+                Baseline::Waived(waiver) if checked.verdict.lets_through() => waiver.apply(checked),
+                _ => checked,
+            })
         })
     }
 }

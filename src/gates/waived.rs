@@ -6,22 +6,37 @@ use crate::domain::{Evidence, Verdict};
 use crate::engine::{BoxFuture, Checked, Facts, Gate, StepIo};
 use crate::error::Result;
 
-struct Waived {
-    gate: Box<dyn Gate>,
-    who: String,
-    why: String,
-    until: Option<Timestamp>,
+/// A person's decision to go on without something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiver {
+    /// `user@host`.
+    pub who: String,
+    pub why: String,
+    pub until: Option<Timestamp>,
 }
 
-/// `gate`, asked as ever; where it does not let through, the answer becomes "waived by `who`: `why`". What was seen stays in
-/// the evidence, and a pass stays a pass: nobody needed the waiver.
-pub fn waived(
+impl Waiver {
+    /// Makes `checked` say that it was waived; what was seen stays in the evidence.
+    #[must_use]
+    pub fn apply(&self, mut checked: Checked) -> Checked {
+        let was = checked.verdict.word();
+        checked.evidence = checked.evidence.fact("waived", format!("it was {was}; {}: {}", self.who, self.why), None);
+        checked.verdict = Verdict::Waived { who: self.who.clone(), why: self.why.clone(), until: self.until };
+        checked.fix = None;
+        checked
+    }
+}
+
+struct Waived {
     gate: Box<dyn Gate>,
-    who: impl Into<String>,
-    why: impl Into<String>,
-    until: Option<Timestamp>,
-) -> Box<dyn Gate> {
-    Box::new(Waived { gate, who: who.into(), why: why.into(), until })
+    waiver: Waiver,
+}
+
+/// `gate`, asked as ever; where it does not let through, the answer becomes "waived". What was seen stays in
+/// the evidence, and a pass stays a pass: nobody needed the waiver.
+#[must_use]
+pub fn waived(gate: Box<dyn Gate>, waiver: Waiver) -> Box<dyn Gate> {
+    Box::new(Waived { gate, waiver })
 }
 
 impl Gate for Waived {
@@ -43,8 +58,8 @@ impl Gate for Waived {
 
 impl Waived {
     fn judge(&self, answer: Result<Checked>, now: Timestamp) -> Checked {
-        let expired = self.until.is_some_and(|until| until <= now);
-        let mut checked = match answer {
+        let expired = self.waiver.until.is_some_and(|until| until <= now);
+        let checked = match answer {
             Ok(checked) => checked,
             Err(error) => {
                 let evidence = Evidence::new(error.what()).at(now);
@@ -56,11 +71,7 @@ impl Waived {
         if checked.verdict.lets_through() || expired {
             return checked;
         }
-        let was = checked.verdict.word();
-        checked.evidence = checked.evidence.fact("waived", format!("it was {was}; {}: {}", self.who, self.why), None);
-        checked.verdict = Verdict::Waived { who: self.who.clone(), why: self.why.clone(), until: self.until };
-        checked.fix = None;
-        checked
+        self.waiver.apply(checked)
     }
 }
 
@@ -85,7 +96,10 @@ mod tests {
     #[test]
     fn a_waiver_changes_only_what_would_block() {
         let now: Timestamp = "2025-03-04T10:00:00Z".parse().unwrap();
-        let waiver = |until| Waived { gate: Box::new(Never), who: "dana".into(), why: "first release".into(), until };
+        let waiver = |until| {
+            let waiver = Waiver { who: "dana".into(), why: "first release".into(), until };
+            Waived { gate: Box::new(Never), waiver }
+        };
         let failed = || Ok(Checked::fail(Evidence::new("no target")));
         let judged = waiver(None).judge(failed(), now);
         assert!(matches!(&judged.verdict, Verdict::Waived { who, .. } if who == "dana"));

@@ -1,0 +1,236 @@
+//! "Rollback plan documented": the way back is proven before the way in. Its images are still in ECR, the schema will suit it, its
+//! secrets are there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::adapters::aws::Aws;
+use crate::adapters::cluster::{ExternalSecrets, PodState, Workloads};
+use crate::adapters::git::Git;
+use crate::adapters::migrate::{migrations_at, pending, risk};
+use crate::config::Config;
+use crate::config::model::Service;
+use crate::domain::{CommitSha, Digest, ServiceName};
+use crate::engine::{self, BoxFuture, Candidate, Checked, Fact, Facts, Gate, StepIo};
+use crate::error::Result;
+use crate::monitor::databases::Database;
+
+use super::waived::Waiver;
+use super::wayback::{ImageFate, PendingRisk, SecretFate, Wayback, fate, judge};
+use super::words::candidate;
+
+/// How many ECR repositories are asked at a time.
+const CONCURRENCY: usize = 32;
+
+pub struct Rollback {
+    pub config: Config,
+    /// The account that holds the images and the secrets.
+    pub aws: Aws,
+    /// Of production.
+    pub workloads: Workloads,
+    /// Of production.
+    pub secrets: ExternalSecrets,
+    pub git: Arc<Git>,
+    /// Of production.
+    pub databases: Vec<Database>,
+    /// A first release has nothing to go back to; it waives this gate only where that is so.
+    pub first_release: Option<Waiver>,
+}
+
+impl Gate for Rollback {
+    fn id(&self) -> &'static str {
+        "rollback"
+    }
+
+    fn title(&self) -> String {
+        "Rollback plan documented".into()
+    }
+
+    fn check<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Checked>> {
+        Box::pin(async {
+            let wayback = match candidate(facts) {
+                Ok(candidate) => self.look(candidate, facts, io.now()).await?,
+                Err(unknown) => return Ok(*unknown),
+            };
+            let (rollback, checked) = judge(&wayback);
+            let mut checked = checked.learn(Fact::Rollback(rollback));
+            checked.evidence = checked
+                .evidence
+                .from(format!("ECR, schema_migrations and secrets of {}", self.workloads.namespace()))
+                .at(io.now());
+            Ok(match &self.first_release {
+                Some(waiver) if wayback.target.is_none() => waiver.apply(checked),
+                _ => checked,
+            })
+        })
+    }
+}
+
+impl Rollback {
+    /// Where we can go back to, and whether: for the release sheet.
+    pub async fn assess(&self, facts: &Facts, now: Timestamp) -> Result<engine::Rollback> {
+        let Some(candidate) = &facts.candidate else {
+            let reasons = vec!["no candidate is known".to_owned()];
+            return Ok(engine::Rollback { target: facts.previous.clone(), usable: false, reasons });
+        };
+        Ok(judge(&self.look(candidate, facts, now).await?).0)
+    }
+
+    async fn look(&self, candidate: &Candidate, facts: &Facts, now: Timestamp) -> Result<Wayback> {
+        let Some(target) = facts.previous.clone() else { return Ok(Wayback::default()) };
+        let tag = self.git.release_tags()?.into_iter().find(|tag| tag.version == target);
+        let commit = tag.map(|tag| tag.commit);
+        let (images, pending, secrets) =
+            futures::try_join!(self.images(now), self.schema(&candidate.commit), self.secrets(commit.as_ref()))?;
+        Ok(Wayback { target: Some(target), images, pending, secrets })
+    }
+
+    /// What production runs now, by digest: each image is what a rollback would pull again.
+    async fn images(&self, now: Timestamp) -> Result<BTreeMap<ServiceName, Vec<(Digest, ImageFate)>>> {
+        let pods = self.workloads.pods(None).await?;
+        let asked: Vec<_> = self
+            .config
+            .services
+            .iter()
+            .map(|service| self.images_of(service, running(&self.config, service, &pods), now))
+            .collect();
+        stream::iter(asked).buffer_unordered(CONCURRENCY).try_collect().await
+    }
+
+    async fn images_of(
+        &self,
+        service: &Service,
+        digests: BTreeSet<Digest>,
+        now: Timestamp,
+    ) -> Result<(ServiceName, Vec<(Digest, ImageFate)>)> {
+        let repository = self.config.image_of(service);
+        let (policy, infos) = futures::try_join!(
+            self.aws.lifecycle_policy(&repository),
+            futures::future::try_join_all(digests.iter().map(|digest| self.aws.exists(&repository, digest)))
+        )?;
+        let policy = policy.unwrap_or_default();
+        let fates = infos.into_iter().map(|info| fate(info.as_ref(), &policy, now));
+        Ok((service.name.clone(), digests.into_iter().zip(fates).collect()))
+    }
+
+    /// The migrations that this release would bring, and which the code we go back to would then meet.
+    async fn schema(&self, commit: &CommitSha) -> Result<Vec<PendingRisk>> {
+        let looked = self.databases.iter().map(async |database| {
+            let state = database.state().await?;
+            let all = migrations_at(&self.git, commit, &database.migrations)?;
+            // A dirty or foreign database is the migrations gate's to report; for the way back it is not known.
+            let missing = match pending(&all, &state) {
+                Ok(missing) => missing,
+                Err(error) => return Ok(vec![PendingRisk::unreadable(&database.service, &error)]),
+            };
+            let mut risks = Vec::new();
+            for migration in missing {
+                let sql = self.git.file_at(commit, &migration.path)?.unwrap_or_default();
+                let risk = risk(&String::from_utf8_lossy(&sql));
+                risks.push(PendingRisk {
+                    service: database.service.clone(),
+                    name: format!("{} {}", migration.version, migration.name),
+                    risk,
+                });
+            }
+            Ok::<_, crate::Error>(risks)
+        });
+        Ok(futures::future::try_join_all(looked).await?.into_iter().flatten().collect())
+    }
+
+    /// The secrets that the target's manifests name (or, where its overlay names none, those that the cluster has), by name only.
+    async fn secrets(&self, target: Option<&CommitSha>) -> Result<Vec<SecretFate>> {
+        let live = self.secrets.list().await?;
+        let mut wanted = match target {
+            Some(commit) => self.secrets_at(commit)?,
+            None => BTreeSet::new(),
+        };
+        if wanted.is_empty() {
+            wanted = live.iter().flat_map(|secret| secret.keys.iter().cloned()).collect();
+        }
+        let asked = wanted.iter().map(async |(key, remote)| {
+            let found = self.aws.describe_secret(remote).await?;
+            let fate = match found {
+                None => SecretFate::gone(key, remote),
+                Some(info) => SecretFate::there(key, remote, info.deleted_at),
+            };
+            Ok::<_, crate::Error>(fate)
+        });
+        let mut fates = futures::future::try_join_all(asked).await?;
+        for secret in &live {
+            if let Some(ready) = secret.ready.as_ref().filter(|ready| !ready.is_true()) {
+                fates.push(SecretFate::not_synced(&secret.name, &ready.message));
+            }
+        }
+        Ok(fates)
+    }
+
+    /// Keys and remote names of the ExternalSecrets in production's overlay at a commit.
+    fn secrets_at(&self, commit: &CommitSha) -> Result<BTreeSet<(String, String)>> {
+        let dir = &self.config.production.overlay;
+        let mut keys = BTreeSet::new();
+        for file in self.git.list_at(commit, dir)? {
+            if !(file.ends_with(".yaml") || file.ends_with(".yml")) {
+                continue;
+            }
+            let text = self.git.file_at(commit, &format!("{dir}/{file}"))?.unwrap_or_default();
+            keys.extend(external_secret_keys(&String::from_utf8_lossy(&text)));
+        }
+        Ok(keys)
+    }
+}
+
+/// The digests that a service's live pods run.
+fn running(config: &Config, service: &Service, pods: &[PodState]) -> BTreeSet<Digest> {
+    let name = config.deployment_of(service);
+    let live = pods.iter().filter(|pod| pod.app() == Some(name.as_str()) && !pod.deleting && pod.phase == "Running");
+    live.filter_map(|pod| pod.main(service.name.as_str())?.digest.clone()).collect()
+}
+
+/// `(secretKey, remoteRef.key)` of each ExternalSecret in a file. What is no YAML, or another kind, has none.
+fn external_secret_keys(text: &str) -> Vec<(String, String)> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Datum {
+        secret_key: String,
+        remote_ref: Remote,
+    }
+    #[derive(Deserialize)]
+    struct Remote {
+        key: String,
+    }
+    #[derive(Deserialize)]
+    struct Spec {
+        #[serde(default)]
+        data: Vec<Datum>,
+    }
+    #[derive(Deserialize)]
+    struct Manifest {
+        kind: String,
+        spec: Spec,
+    }
+    let manifests =
+        serde_yaml::Deserializer::from_str(text).filter_map(|document| Manifest::deserialize(document).ok());
+    manifests
+        .filter(|manifest| manifest.kind == "ExternalSecret")
+        .flat_map(|manifest| manifest.spec.data)
+        .map(|datum| (datum.secret_key, datum.remote_ref.key))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_external_secrets_are_read_and_nothing_else() {
+        let text = "kind: Deployment\nspec: {replicas: 2}\n---\nkind: ExternalSecret\nspec:\n  data:\n  - secretKey: A\n    remoteRef: {key: gospelib/a}\n";
+        assert_eq!(external_secret_keys(text), [("A".to_owned(), "gospelib/a".to_owned())]);
+        assert!(external_secret_keys("{{ not yaml").is_empty());
+        assert!(external_secret_keys("").is_empty());
+    }
+}

@@ -1,0 +1,366 @@
+//! Whether the release that production runs now can be restored: the judgement, from what was found.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::adapters::aws::{CountType, ImageInfo, LifecyclePolicy};
+use crate::adapters::migrate::{Risk, RiskLevel};
+use crate::domain::{Digest, Evidence, ServiceName, Version, count, printable};
+use crate::engine::{Checked, Rollback};
+use crate::error::Error;
+
+use super::words::{after, clock_time, some};
+
+/// What was found. Without a target there is nothing to go back to.
+#[derive(Default)]
+pub(super) struct Wayback {
+    pub target: Option<Version>,
+    /// What production's pods run, by service: one digest each, if all is well.
+    pub images: BTreeMap<ServiceName, Vec<(Digest, ImageFate)>>,
+    /// The candidate's migrations that production does not have yet.
+    pub pending: Vec<PendingRisk>,
+    pub secrets: Vec<SecretFate>,
+}
+
+/// Whether an image will be there when it is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ImageFate {
+    /// And what the lifecycle policy says about it.
+    Kept(String),
+    /// Gone, or about to be deleted.
+    Lost(String),
+}
+
+/// A migration, and whether the code we go back to can live with it.
+#[derive(Debug, Clone)]
+pub(super) struct PendingRisk {
+    pub service: ServiceName,
+    /// `8 add_bookmarks`.
+    pub name: String,
+    pub risk: Risk,
+}
+
+impl PendingRisk {
+    /// Which migrations are pending could not be told.
+    pub fn unreadable(service: &ServiceName, error: &Error) -> Self {
+        let risk = Risk { level: RiskLevel::Unknown, reasons: vec![error.to_string()] };
+        Self { service: service.clone(), name: "migrations".into(), risk }
+    }
+}
+
+/// A secret that the target needs, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SecretFate {
+    pub name: String,
+    /// Why it would not be there; `None` when it will.
+    pub lost: Option<String>,
+}
+
+impl SecretFate {
+    pub fn gone(key: &str, remote: &str) -> Self {
+        Self { name: key.to_owned(), lost: Some(format!("secret {remote} (for {key}) is not in Secrets Manager")) }
+    }
+
+    pub fn there(key: &str, remote: &str, deleted: Option<Timestamp>) -> Self {
+        let lost = deleted.map(|_| format!("secret {remote} (for {key}) is scheduled for deletion"));
+        Self { name: key.to_owned(), lost }
+    }
+
+    pub fn not_synced(name: &str, message: &str) -> Self {
+        Self { name: name.to_owned(), lost: Some(format!("ExternalSecret {name} is not ready: {message}")) }
+    }
+}
+
+/// What becomes of an image: ECR deletes what a rule matches, also what a cluster still runs.
+pub(super) fn fate(info: Option<&ImageInfo>, policy: &LifecyclePolicy, now: Timestamp) -> ImageFate {
+    let Some(info) = info else { return ImageFate::Lost("it is no longer in ECR".into()) };
+    let Some(rule) = policy.rule_for(&info.tags) else {
+        return ImageFate::Kept("in ECR; no lifecycle rule deletes it".into());
+    };
+    let number = rule.priority;
+    match (&rule.count, info.pushed_at) {
+        (CountType::Older(age), Some(pushed)) => {
+            let until = after(pushed, *age);
+            if until <= now {
+                let since = clock_time(until);
+                ImageFate::Lost(format!("lifecycle rule {number} has let ECR delete it since {since}"))
+            } else {
+                ImageFate::Kept(format!("in ECR until {} (lifecycle rule {number})", clock_time(until)))
+            }
+        }
+        (CountType::MoreThan(kept), _) if *kept <= 1 => {
+            ImageFate::Lost(format!("lifecycle rule {number} deletes it as soon as this release pushes a newer image"))
+        }
+        (CountType::MoreThan(kept), _) => {
+            ImageFate::Kept(format!("in ECR; lifecycle rule {number} keeps the newest {kept}"))
+        }
+        (CountType::Older(_), None) => {
+            ImageFate::Kept(format!("in ECR; lifecycle rule {number} goes by an age that ECR does not tell"))
+        }
+        (CountType::Other(rule), _) => {
+            ImageFate::Kept(format!("in ECR; lifecycle rule {number} is of a form not known here ({rule})"))
+        }
+    }
+}
+
+/// The way back, and the gate's answer. Every reason is one sentence.
+pub(super) fn judge(wayback: &Wayback) -> (Rollback, Checked) {
+    let Some(target) = &wayback.target else {
+        let why = "production runs no release, so there is nothing to go back to";
+        let rollback = Rollback { target: None, usable: false, reasons: vec![why.into()] };
+        let fix = "where this is the first release: --first-release waives it, by name";
+        return (rollback, Checked::fail(Evidence::new(why)).fix(fix));
+    };
+    let mut found = Findings::default();
+    found.images(&wayback.images);
+    found.schema(&wayback.pending);
+    found.secrets(&wayback.secrets);
+    let Findings { mut evidence, against, unknown, notes, fix, .. } = found;
+    if !against.is_empty() {
+        evidence.summary = format!("{target} cannot be restored: {}", some(&against));
+        let fix = fix.unwrap_or_else(|| "restore what is missing before the release".into());
+        let reasons = against.into_iter().chain(unknown).collect();
+        return (Rollback { target: Some(target.clone()), usable: false, reasons }, Checked::fail(evidence).fix(fix));
+    }
+    if !unknown.is_empty() {
+        evidence.summary = format!("whether {target} can be restored is not known: {}", some(&unknown));
+        let rollback = Rollback { target: Some(target.clone()), usable: false, reasons: unknown };
+        return (
+            rollback,
+            Checked::unknown(evidence).fix("look at these by hand; a way back that is not known is none"),
+        );
+    }
+    let images = wayback.images.len();
+    evidence.summary = format!("{target} can be restored: {}", notes.join(", "));
+    evidence = evidence.fact("target", format!("{target}, {}", count(images, "image")), None);
+    (Rollback { target: Some(target.clone()), usable: true, reasons: notes }, Checked::pass(evidence))
+}
+
+#[derive(Default)]
+struct Findings {
+    evidence: Evidence,
+    /// What speaks against it.
+    against: Vec<String>,
+    /// What cannot be told.
+    unknown: Vec<String>,
+    /// What speaks for it.
+    notes: Vec<String>,
+    fix: Option<String>,
+}
+
+impl Findings {
+    fn fact(&mut self, of: &str, seen: &str, ok: Option<bool>) {
+        let evidence = std::mem::take(&mut self.evidence);
+        self.evidence = evidence.fact(of, printable(seen), ok);
+    }
+
+    fn against(&mut self, why: String, fix: &str) {
+        self.fix.get_or_insert_with(|| fix.to_owned());
+        self.against.push(printable(&why));
+    }
+
+    fn images(&mut self, images: &BTreeMap<ServiceName, Vec<(Digest, ImageFate)>>) {
+        let mut kept = 0;
+        for (service, found) in images {
+            let name = service.as_str();
+            match found.as_slice() {
+                [(digest, ImageFate::Kept(said))] => {
+                    kept += 1;
+                    self.fact(name, &format!("{}: {said}", digest.short()), Some(true));
+                }
+                [(digest, ImageFate::Lost(why))] => {
+                    self.fact(name, &format!("{}: {why}", digest.short()), Some(false));
+                    let fix = "push the missing image to ECR again, by digest, or protect it from the lifecycle policy";
+                    self.against(format!("{name} {}: {why}", digest.short()), fix);
+                }
+                [] => {
+                    self.fact(name, "no pod runs it", None);
+                    self.unknown.push(format!("{name}: no running pod tells its image"));
+                }
+                several => {
+                    let list: Vec<&str> = several.iter().map(|(digest, _)| digest.short()).collect();
+                    self.fact(name, &format!("pods run {}", list.join(" and ")), None);
+                    self.unknown.push(format!("{name}: its pods run {} images", several.len()));
+                }
+            }
+        }
+        if images.is_empty() {
+            self.unknown.push("no service's image is known".into());
+        }
+        self.notes.push(format!("{kept} of {} in ECR", count(images.len(), "image")));
+    }
+
+    fn schema(&mut self, pending: &[PendingRisk]) {
+        for PendingRisk { service, name, risk } in pending {
+            let level = format!("{:?}", risk.level).to_lowercase();
+            let reason = risk.reasons.first().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let said = format!("{name} is {level}{reason}");
+            let ok = match risk.level {
+                RiskLevel::Additive | RiskLevel::Locking => Some(true),
+                RiskLevel::Unknown => None,
+                RiskLevel::Incompatible | RiskLevel::Destructive => Some(false),
+            };
+            self.fact(&format!("{service} schema"), &said, ok);
+            match ok {
+                Some(true) => {}
+                None => self.unknown.push(printable(&format!("{service}: {said}"))),
+                Some(false) => {
+                    let fix =
+                        "split it: release the code that needs neither first, and drop or change in a later release";
+                    self.against(format!("{service}: migration {said}"), fix);
+                }
+            }
+        }
+        self.notes.push(match pending.len() {
+            0 => "no schema change".into(),
+            n => format!("schema stays compatible ({})", count(n, "migration")),
+        });
+    }
+
+    fn secrets(&mut self, secrets: &[SecretFate]) {
+        for secret in secrets {
+            match &secret.lost {
+                None => self.fact(&secret.name, "its secret is there", Some(true)),
+                Some(why) => {
+                    self.fact(&secret.name, why, Some(false));
+                    self.against(why.clone(), "restore the secret in Secrets Manager (names only are read here)");
+                }
+            }
+        }
+        if !secrets.is_empty() {
+            self.notes.push(format!("{} there", count(secrets.len(), "secret")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::adapters::aws::{LifecycleRule, TagStatus};
+    use crate::domain::Verdict;
+
+    fn digest(c: char) -> Digest {
+        format!("sha256:{}", c.to_string().repeat(64)).parse().unwrap()
+    }
+
+    fn now() -> Timestamp {
+        "2025-03-04T09:00:00Z".parse().unwrap()
+    }
+
+    fn pushed(days: i64) -> ImageInfo {
+        ImageInfo {
+            digest: digest('a'),
+            tags: vec!["v1.1.1".into()],
+            pushed_at: Some(now() - jiff::SignedDuration::from_hours(24 * days)),
+            media_type: None,
+            size_bytes: None,
+        }
+    }
+
+    fn policy(count: CountType) -> LifecyclePolicy {
+        let rule = LifecycleRule { priority: 5, description: String::new(), tag_status: TagStatus::Any, count };
+        LifecyclePolicy { rules: vec![rule] }
+    }
+
+    fn pending(level: RiskLevel, reason: &str) -> PendingRisk {
+        let risk = Risk { level, reasons: vec![reason.into()] };
+        PendingRisk { service: "auth".parse().unwrap(), name: "4 change_users".into(), risk }
+    }
+
+    fn wayback() -> Wayback {
+        let kept = (digest('a'), ImageFate::Kept("in ECR".into()));
+        Wayback {
+            target: Some(Version::new(1, 1, 1)),
+            images: BTreeMap::from([("auth".parse().unwrap(), vec![kept])]),
+            pending: vec![pending(RiskLevel::Additive, "")],
+            secrets: vec![SecretFate::there("CLERK_SECRET_KEY", "gospelib/clerk", None)],
+        }
+    }
+
+    fn judged(wayback: &Wayback) -> (Rollback, Checked) {
+        judge(wayback)
+    }
+
+    #[test]
+    fn a_target_that_is_whole_is_usable() {
+        let (rollback, checked) = judged(&wayback());
+        assert!(rollback.usable);
+        assert_eq!(checked.verdict, Verdict::Pass);
+        let said = "v1.1.1 can be restored: 1 of 1 image in ECR, schema stays compatible (1 migration), 1 secret there";
+        assert_eq!(checked.evidence.summary, said);
+    }
+
+    #[test]
+    fn without_a_release_there_is_no_way_back() {
+        let (rollback, checked) = judged(&Wayback::default());
+        assert!(!rollback.usable && rollback.target.is_none());
+        assert_eq!(checked.verdict, Verdict::Fail);
+        assert!(checked.fix.unwrap().contains("--first-release"));
+    }
+
+    #[test]
+    fn an_image_that_ecr_deleted_or_will_delete_is_lost() {
+        let none = LifecyclePolicy::default();
+        assert!(matches!(fate(None, &none, now()), ImageFate::Lost(_)));
+        let kept = fate(Some(&pushed(12)), &policy(CountType::Older(Duration::from_secs(30 * 86_400))), now());
+        assert_eq!(kept, ImageFate::Kept("in ECR until 2025-03-22 09:00 UTC (lifecycle rule 5)".into()));
+        let due = fate(Some(&pushed(12)), &policy(CountType::Older(Duration::from_secs(10 * 86_400))), now());
+        assert!(matches!(due, ImageFate::Lost(_)));
+        assert!(matches!(fate(Some(&pushed(1)), &policy(CountType::MoreThan(1)), now()), ImageFate::Lost(_)));
+        assert!(matches!(fate(Some(&pushed(1)), &policy(CountType::MoreThan(30)), now()), ImageFate::Kept(_)));
+        let mut lost = wayback();
+        lost.images.insert("auth".parse().unwrap(), vec![(digest('a'), fate(None, &none, now()))]);
+        let (rollback, checked) = judged(&lost);
+        assert!(!rollback.usable);
+        assert_eq!(
+            checked.evidence.summary,
+            "v1.1.1 cannot be restored: auth sha256:aaaaaaaaaaaa: it is no longer in ECR"
+        );
+    }
+
+    #[test]
+    fn a_destructive_or_incompatible_migration_blocks_the_way_back() {
+        for level in [RiskLevel::Destructive, RiskLevel::Incompatible] {
+            let mut broken = wayback();
+            broken.pending.push(pending(level, "line 1: dropping a column"));
+            let (rollback, checked) = judged(&broken);
+            assert!(!rollback.usable);
+            assert_eq!(checked.verdict, Verdict::Fail);
+            assert!(checked.fix.unwrap().starts_with("split it"));
+        }
+        let mut locking = wayback();
+        locking.pending.push(pending(RiskLevel::Locking, ""));
+        assert!(judged(&locking).0.usable);
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_unknown_and_not_usable() {
+        let mut odd = wayback();
+        odd.pending.push(pending(RiskLevel::Unknown, "not SQL"));
+        let (rollback, checked) = judged(&odd);
+        assert_eq!((rollback.usable, checked.verdict), (false, Verdict::Unknown));
+        let mut two = wayback();
+        let kept = || ImageFate::Kept(String::new());
+        two.images.insert("auth".parse().unwrap(), vec![(digest('a'), kept()), (digest('b'), kept())]);
+        assert_eq!(judged(&two).1.verdict, Verdict::Unknown);
+        two.images.clear();
+        assert_eq!(judged(&two).1.verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_missing_or_dying_secret_blocks_the_way_back() {
+        for fate in [SecretFate::gone("K", "gospelib/k"), SecretFate::there("K", "gospelib/k", Some(now()))] {
+            let mut broken = wayback();
+            broken.secrets.push(fate);
+            let (rollback, checked) = judged(&broken);
+            assert_eq!((rollback.usable, checked.verdict), (false, Verdict::Fail));
+            assert!(rollback.reasons[0].contains("gospelib/k"));
+        }
+        let mut unsynced = wayback();
+        unsynced.secrets.push(SecretFate::not_synced("gospelib-secrets", "could not get secret"));
+        assert!(!judged(&unsynced).0.usable);
+    }
+}
