@@ -1,5 +1,6 @@
 //! The run loop: takes a plan from top to bottom, and can be stopped and taken up again anywhere.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,7 +13,7 @@ use crate::domain::{Evidence, Verdict};
 use crate::error::{Error, Kind, Result};
 
 use super::{
-    Act, Answer, BoxFuture, Checked, Done, Effect, Event, FORMAT, Facts, Gate, Journal, Line, Listener, Plan, Probe,
+    Act, Answer, BoxFuture, Checked, Done, Effect, Event, FORMAT, Facts, Gate, GateState, Journal, Line, Listener, Plan, Probe,
     Question, Record, RunState, SeenEvent, Stage, Step, StepIo,
 };
 
@@ -56,6 +57,8 @@ pub struct Engine<'a> {
     would_act: bool,
     /// Whether steps may act.
     acts: bool,
+    /// What the gates said in this process.
+    verdicts: BTreeMap<String, GateState>,
 }
 
 /// The journal, the shared copy and the state that both hold.
@@ -104,14 +107,14 @@ impl<'a> Engine<'a> {
     ) -> Result<Self> {
         let book = Book { journal, shared, state, by: by.clone() };
         let mut engine =
-            Self { clock, cancel, listener, facts: Facts::default(), would_act: false, acts: true, book: Some(book) };
+            Self { clock, cancel, listener, facts: Facts::default(), would_act: false, acts: true, verdicts: BTreeMap::new(), book: Some(book) };
         engine.record(Record::RunResumed { by }).await?;
         Ok(engine)
     }
 
     /// An engine that looks and never acts.
     pub fn dry(clock: Clock, cancel: CancellationToken, listener: &'a mut dyn Listener, facts: Facts) -> Self {
-        Self { clock, cancel, listener, facts, would_act: false, acts: false, book: None }
+        Self { clock, cancel, listener, facts, would_act: false, acts: false, verdicts: BTreeMap::new(), book: None }
     }
 
     /// An engine that acts without a journal: for a plan of one step, which a probe finds again by itself.
@@ -122,6 +125,12 @@ impl<'a> Engine<'a> {
     #[must_use]
     pub fn state(&self) -> Option<&RunState> {
         self.book.as_ref().map(|book| &book.state)
+    }
+
+    /// What the gates said in this process, by gate.
+    #[must_use]
+    pub fn verdicts(&self) -> &BTreeMap<String, GateState> {
+        &self.verdicts
     }
 
     /// The choices so far.
@@ -223,6 +232,12 @@ impl<'a> Engine<'a> {
                 facts: checked.facts.clone(),
             })
             .await?;
+            let said = GateState {
+                title: gate.title(),
+                verdict: checked.verdict.clone(),
+                evidence: checked.evidence.clone(),
+            };
+            self.verdicts.insert(gate.id().to_owned(), said);
             if self.book.is_none() {
                 checked.facts.iter().for_each(|fact| self.facts.learn(fact));
             }

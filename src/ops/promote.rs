@@ -231,7 +231,7 @@ pub(super) async fn plan(
         }
     };
     let plan = Plan::new("promote")
-        .gates(checklist::gates(invocation, connected, options.first_release).await?)
+        .gates(checklist::gates(invocation, connected, options.first_release)?)
         .confirm(question)
         .step(steps::Migrate {
             git: Arc::clone(git),
@@ -245,7 +245,7 @@ pub(super) async fn plan(
             workflow: config.workflow.clone(),
             repository: config.repository.clone(),
         })
-        .step(steps::Approval { github: github.clone(), workflow: config.workflow.clone(), approve: options.approve })
+        .step(steps::Approval::new(github.clone(), config.workflow.clone(), options.approve))
         .step(steps::Pipeline { github: github.clone(), workflow: config.workflow.clone() })
         .step(steps::ImagesShipped { aws: production.aws.clone(), config: Config::clone(&config) })
         .step(steps::OverlayCommit { git: Arc::clone(git), config: Config::clone(&config) })

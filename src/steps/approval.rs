@@ -1,5 +1,6 @@
 //! The approval gate of the GitHub environment: a person's decision, waited for, and given only on request.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::adapters::github::{GitHub, Job, PendingDeployment, Run};
@@ -10,13 +11,19 @@ use crate::error::{Class, Error, Kind, Result};
 
 /// Waits for the approval, or gives it.
 pub struct Approval {
-    pub github: GitHub,
-    pub workflow: Workflow,
+    github: GitHub,
+    workflow: Workflow,
     /// `--approve`: approve as the caller, where GitHub lets the caller.
-    pub approve: bool,
+    approve: bool,
+    asked: AtomicBool,
 }
 
 impl Approval {
+    #[must_use]
+    pub fn new(github: GitHub, workflow: Workflow, approve: bool) -> Self {
+        Self { github, workflow, approve, asked: AtomicBool::new(false) }
+    }
+
     async fn ours(&self, run: u64) -> Result<Option<PendingDeployment>> {
         let pending = self.github.pending_deployments(run).await?;
         Ok(pending.into_iter().find(|deployment| deployment.environment == self.workflow.environment))
@@ -56,7 +63,7 @@ impl Step for Approval {
         Some(self.workflow.wait_approval)
     }
 
-    fn probe<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+    fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
             let run = self.github.run(super::workflow_run(facts)?.id).await?;
             if let Some(decided) = self.decided(&run).await? {
@@ -67,7 +74,13 @@ impl Step for Approval {
             }
             match self.ours(run.id).await? {
                 None => Ok(Probe::NotYet(format!("the jobs before the approval ({})", run.url))),
-                Some(deployment) => Ok(Probe::NotYet(ask(&deployment, &run, facts))),
+                Some(deployment) => {
+                    let question = ask(&deployment, &run, facts);
+                    if !self.asked.swap(true, Ordering::Relaxed) {
+                        io.say(format!("asks {question}"));
+                    }
+                    Ok(Probe::NotYet(question))
+                }
             }
         })
     }

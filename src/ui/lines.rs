@@ -13,6 +13,9 @@ use super::{stderr_line, words};
 /// How often a wait is told again.
 const STILL: Duration = Duration::from_secs(30);
 
+/// How long a told wait stands before a change of it is told.
+const SETTLED: Duration = Duration::from_secs(5);
+
 /// The plain renderer.
 pub struct Lines {
     style: Style,
@@ -22,7 +25,6 @@ pub struct Lines {
 
 struct Wait {
     id: &'static str,
-    note: String,
     line: String,
     told: Stopwatch,
 }
@@ -33,21 +35,22 @@ impl Lines {
         Self { style, asking, waiting: None }
     }
 
-    /// A wait is told when it begins, and when what it waits for changes.
-    fn wait(&mut self, id: &'static str, note: &str, line: String) {
-        let same = self.waiting.as_ref().is_some_and(|wait| wait.id == id && wait.note == note);
-        if same {
-            return;
+    /// A wait is told when it begins, and when what it waits for changes; but not every few moments.
+    fn wait(&mut self, id: &'static str, line: String) {
+        match &mut self.waiting {
+            Some(wait) if wait.id == id && (wait.line == line || wait.told.elapsed() < SETTLED) => wait.line = line,
+            _ => {
+                stderr_line(&format!("  {}", self.style.paint(Tone::Dim, &line)));
+                self.waiting = Some(Wait { id, line, told: Stopwatch::start() });
+            }
         }
-        stderr_line(&format!("  {}", self.style.paint(Tone::Dim, &line)));
-        self.waiting = Some(Wait { id, note: note.to_owned(), line, told: Stopwatch::start() });
     }
 }
 
 impl Listener for Lines {
     fn hear(&mut self, event: &Event, state: Option<&RunState>) {
         if let Event::Seen(SeenEvent::Waiting { id, note, since, until }) = event {
-            self.wait(id, note, words::waiting(note, *since, *until));
+            self.wait(id, words::waiting(note, *since, *until));
             return;
         }
         for (mark, text) in words::lines(event, state) {

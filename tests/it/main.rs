@@ -3,3 +3,5 @@
 
 mod adapters;
 mod reference;
+mod scenarios;
+mod support;

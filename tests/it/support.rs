@@ -1,0 +1,263 @@
+//! A served world, the real binary against it, and looks at both from outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The binary under test.
+pub const BIN: &str = env!("CARGO_BIN_EXE_gospel-release");
+
+/// A rehearsed production in a process of its own; ended when dropped.
+pub struct World {
+    child: Child,
+    pub manifest: Value,
+    home: TempDir,
+}
+
+impl World {
+    /// Serves `scenario` at `speed` world seconds a second.
+    pub fn serve(scenario: &str, speed: u32) -> Self {
+        let home = TempDir::new().expect("a temporary directory");
+        let mut child = Command::new(BIN)
+            .args(["rehearse", "serve", scenario, "--speed", &speed.to_string()])
+            .env("HOME", home.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("start rehearse serve");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the manifest");
+        let manifest = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        Self { child, manifest, home }
+    }
+
+    /// The tool in this world, with a state directory of the name `machine`.
+    pub fn tool_on(&self, machine: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(BIN);
+        command.arg("--config").arg(self.manifest["config"].as_str().expect("config")).args(args);
+        for (name, value) in self.manifest["environment"].as_object().expect("environment") {
+            command.env(name, value.as_str().expect("a string"));
+        }
+        command.env("HOME", self.home.path()).env("XDG_STATE_HOME", self.state(machine)).env("USER", "tess");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the tool to its end.
+    pub fn tool(&self, args: &[&str]) -> Ran {
+        Ran::of(self.tool_on("laptop", args).output().expect("run the tool"))
+    }
+
+    pub fn state(&self, machine: &str) -> PathBuf {
+        self.home.path().join(machine)
+    }
+
+    pub fn url(&self, name: &str) -> String {
+        self.manifest["urls"][name].as_str().unwrap_or_else(|| panic!("no url {name}")).to_owned()
+    }
+
+    /// GET on the rehearsed GitHub's repository.
+    pub fn github(&self, path: &str) -> Value {
+        let url = format!("{}/repos/gospelib/gospelib/{path}", self.url("github"));
+        block_on(async {
+            let client = reqwest::Client::new();
+            // The flaky world answers 429 and 500 to us too.
+            for _ in 0..20 {
+                let request = client.get(&url).bearer_auth("ghp_rehearsal").header("user-agent", "test");
+                if let Ok(answer) = request.send().await
+                    && (answer.status().is_success() || answer.status() == 404)
+                    && let Ok(value) = answer.json().await
+                {
+                    return value;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            panic!("GET {url} never answered")
+        })
+    }
+
+    /// Runs of the production workflow that a release tag started after the world began.
+    pub fn workflow_runs(&self, tag: &str) -> Vec<Value> {
+        let all = self.github("actions/workflows/cd-production.yml/runs?event=push&per_page=100");
+        let runs = all["workflow_runs"].as_array().cloned().unwrap_or_default();
+        runs.into_iter().filter(|run| run["head_branch"] == tag).collect()
+    }
+
+    /// GitHub Releases by tag.
+    pub fn releases(&self) -> Vec<String> {
+        let all = self.github("releases?per_page=100");
+        all.as_array().into_iter().flatten().filter_map(|release| Some(release["tag_name"].as_str()?.to_owned())).collect()
+    }
+
+    /// The remote's refs: name to SHA (tags also peeled, as `name^{}`).
+    pub fn refs(&self) -> BTreeMap<String, String> {
+        for _ in 0..20 {
+            let output = Command::new("git")
+                .args(["ls-remote", self.manifest["git"].as_str().expect("git")])
+                .env("GIT_TERMINAL_PROMPT", "0")
+                .output()
+                .expect("git ls-remote");
+            if output.status.success() {
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                return text.lines().filter_map(|line| line.split_once('\t')).map(|(sha, name)| (name.to_owned(), sha.to_owned())).collect();
+            }
+        }
+        panic!("git ls-remote never answered")
+    }
+
+    pub fn tags(&self) -> BTreeSet<String> {
+        let tags = self.refs().into_keys().filter_map(|name| name.strip_prefix("refs/tags/").map(str::to_owned));
+        tags.filter(|name| !name.ends_with("^{}")).collect()
+    }
+
+    /// What production's ready pods run: digests by Deployment.
+    pub fn serving(&self) -> BTreeMap<String, BTreeSet<String>> {
+        self.ready_digests("gospelib-production")
+    }
+
+    /// What staging's ready pods run.
+    pub fn soaked(&self) -> BTreeMap<String, BTreeSet<String>> {
+        self.ready_digests("gospelib-staging")
+    }
+
+    fn ready_digests(&self, namespace: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let mut serving: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for pod in self.kube_list(&format!("/api/v1/namespaces/{namespace}/pods")) {
+            let ready = pod["status"]["conditions"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));
+            let (Some(app), Some(image)) =
+                (pod["metadata"]["labels"]["app"].as_str(), pod["status"]["containerStatuses"][0]["imageID"].as_str())
+            else {
+                continue;
+            };
+            if ready && pod["metadata"]["deletionTimestamp"].is_null() {
+                let digest = image.rsplit_once('@').map_or(image, |(_, digest)| digest);
+                serving.entry(app.to_owned()).or_default().insert(digest.to_owned());
+            }
+        }
+        serving
+    }
+
+    /// The items of a Kubernetes list, asked of the API server over TLS.
+    pub fn kube_list(&self, path: &str) -> Vec<Value> {
+        self.kube(path)["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// GET on the rehearsed Kubernetes API, with the kubeconfig's own token and CA.
+    pub fn kube(&self, path: &str) -> Value {
+        let text = std::fs::read_to_string(self.manifest["kubeconfig"].as_str().expect("kubeconfig")).expect("read it");
+        let config: Value = serde_yaml::from_str(&text).expect("a kubeconfig");
+        use base64::Engine as _;
+        let ca = config["clusters"][0]["cluster"]["certificate-authority-data"].as_str().expect("a CA");
+        let ca = base64::engine::general_purpose::STANDARD.decode(ca).expect("base64");
+        let server = config["clusters"][0]["cluster"]["server"].as_str().expect("a server");
+        let token = config["users"][0]["user"]["token"].as_str().expect("a token");
+        block_on(async {
+            let client = reqwest::Client::builder()
+                .tls_certs_only([reqwest::Certificate::from_pem(&ca).expect("a PEM certificate")])
+                .build()
+                .expect("a client");
+            for _ in 0..20 {
+                if let Ok(answer) = client.get(format!("{server}{path}")).bearer_auth(token).send().await
+                    && (answer.status().is_success() || answer.status() == 404)
+                    && let Ok(value) = answer.json().await
+                {
+                    return value;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            panic!("GET {path} never answered")
+        })
+    }
+
+    /// The production Application.
+    pub fn application(&self) -> Value {
+        self.kube("/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/gospelib-production")
+    }
+
+    /// The Lease's holder; empty when it is free.
+    pub fn lock_holder(&self) -> String {
+        let lease = self.kube("/apis/coordination.k8s.io/v1/namespaces/gospelib-production/leases/gospel-release");
+        lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A file of the remote's main branch.
+    pub fn file_on_main(&self, path: &str) -> String {
+        let dir = self.home.path().join("look");
+        if !dir.exists() {
+            let url = self.manifest["git"].as_str().expect("git");
+            run_git(self.home.path(), &["clone", "--quiet", url, "look"]);
+        }
+        run_git(&dir, &["fetch", "--quiet", "origin", "main"]);
+        String::from_utf8_lossy(&run_git(&dir, &["show", &format!("FETCH_HEAD:{path}")]).stdout).into_owned()
+    }
+}
+
+fn run_git(dir: &Path, args: &[&str]) -> Output {
+    for _ in 0..20 {
+        let output = Command::new("git").args(args).current_dir(dir).output().expect("git");
+        if output.status.success() {
+            return output;
+        }
+    }
+    panic!("git {args:?} never worked")
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a run of the tool left behind.
+#[derive(Debug)]
+pub struct Ran {
+    pub exit: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Self {
+        Self {
+            exit: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The JSON document on standard output.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
+    }
+
+    #[track_caller]
+    pub fn ended(&self, exit: i32) -> &Self {
+        assert_eq!(self.exit, exit, "{self}");
+        self
+    }
+
+    #[track_caller]
+    pub fn says(&self, text: &str) -> &Self {
+        assert!(self.stderr.contains(text) || self.stdout.contains(text), "nothing says {text:?}\n{self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit {}\n--- stdout\n{}\n--- stderr\n{}", self.exit, self.stdout, self.stderr)
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
