@@ -90,6 +90,7 @@ impl<'a> Engine<'a> {
             listener,
             facts: Facts::default(),
             would_act: false,
+            verdicts: BTreeMap::new(),
             acts: true,
             book: Some(Book { journal, shared, state, by }),
         })
@@ -272,6 +273,7 @@ impl<'a> Engine<'a> {
         let since = self.clock.now();
         let until = step.deadline().and_then(|limit| since.checked_add(limit).ok());
         let mut acted = false;
+        let mut just_acted = false;
         let mut failed_looks = 0;
         let mut waited_for;
         loop {
@@ -304,6 +306,7 @@ impl<'a> Engine<'a> {
                             Act::Done(done) => return self.done(step, title, done).await,
                             Act::Waiting { note } => {
                                 acted = true;
+                                just_acted = true;
                                 if !note.is_empty() {
                                     waited_for = note;
                                 }
@@ -312,7 +315,9 @@ impl<'a> Engine<'a> {
                     }
                 }
             }
-            if until.is_some_and(|until| self.clock.now() >= until) {
+            // What was just done, or not answered, deserves another look before the time is called up.
+            let judged = !std::mem::take(&mut just_acted) && failed_looks == 0;
+            if judged && until.is_some_and(|until| self.clock.now() >= until) {
                 return Err(step.overdue(&waited_for));
             }
             self.tell(SeenEvent::Waiting { id: step.id(), note: waited_for.clone(), since, until });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::adapters::http::probe_url;
-use crate::domain::{Evidence, count, duration};
+use crate::domain::{count, duration};
 use crate::engine::{BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::endpoints::Endpoints;

@@ -132,7 +132,7 @@ pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<S
             // An hour of this world is a second: deadlines leave room for a busy machine.
             "syncs_within": "4h",
         },
-        "migrations": { "program": layout.bin().join("migrate") },
+        "migrations": { "program": layout.bin().join("migrate"), "finish_within": "4h" },
         "announce": { "github_release": true, "webhook": format!("{}/hooks/releases", at.webhook) },
     }))?;
     Ok(format!("# Written by the rehearsal: the {} world, on this machine.\n{text}", world.scenario.name))
