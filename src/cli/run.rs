@@ -104,7 +104,7 @@ async fn dispatch(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
 }
 
 /// `--rehearse`: the embedded production here, the tool beside it in a process of its own, whose surroundings are the
-/// rehearsal's alone (docs/decisions/0006).
+/// rehearsal's alone (docs/decisions/0008).
 async fn embedded(cli: &Cli, scenario: &str, env: &Env) -> Result<u8> {
     use crate::rehearsal::serve::{Options, Rehearsal};
     let options = Options::new(crate::rehearsal::Scenario::named(scenario)?);

@@ -13,8 +13,8 @@ use crate::domain::{Evidence, Verdict};
 use crate::error::{Error, Kind, Result};
 
 use super::{
-    Act, Answer, BoxFuture, Checked, Done, Effect, Event, FORMAT, Facts, Gate, GateState, Journal, Line, Listener, Plan, Probe,
-    Question, Record, RunState, SeenEvent, Stage, Step, StepIo,
+    Act, Answer, BoxFuture, Checked, Done, Effect, Event, FORMAT, Facts, Gate, GateState, Journal, Line, Listener,
+    Plan, Probe, Question, Record, RunState, SeenEvent, Stage, Step, StepIo,
 };
 
 /// The copy of a run that others can see, and the lock on the world that it changes.
@@ -107,8 +107,16 @@ impl<'a> Engine<'a> {
         by: String,
     ) -> Result<Self> {
         let book = Book { journal, shared, state, by: by.clone() };
-        let mut engine =
-            Self { clock, cancel, listener, facts: Facts::default(), would_act: false, acts: true, verdicts: BTreeMap::new(), book: Some(book) };
+        let mut engine = Self {
+            clock,
+            cancel,
+            listener,
+            facts: Facts::default(),
+            would_act: false,
+            acts: true,
+            verdicts: BTreeMap::new(),
+            book: Some(book),
+        };
         engine.record(Record::RunResumed { by }).await?;
         Ok(engine)
     }
@@ -186,7 +194,7 @@ impl<'a> Engine<'a> {
     }
 
     fn intended(&self, step: &str) -> bool {
-        self.state().is_some_and(|state| matches!(state.steps.get(step), Some(super::StepState::Intended)))
+        self.state().is_some_and(|state| state.steps.contains_key(step))
     }
 
     fn io(&self, id: &'static str, events: &UnboundedSender<SeenEvent>) -> StepIo {
@@ -233,11 +241,8 @@ impl<'a> Engine<'a> {
                 facts: checked.facts.clone(),
             })
             .await?;
-            let said = GateState {
-                title: gate.title(),
-                verdict: checked.verdict.clone(),
-                evidence: checked.evidence.clone(),
-            };
+            let said =
+                GateState { title: gate.title(), verdict: checked.verdict.clone(), evidence: checked.evidence.clone() };
             self.verdicts.insert(gate.id().to_owned(), said);
             if self.book.is_none() {
                 checked.facts.iter().for_each(|fact| self.facts.learn(fact));

@@ -145,7 +145,13 @@ async fn attested(
             .map_err(|error| Error::internal("write the attestation as JSON").because(error))?;
         out.json(&value)?;
     } else {
-        out.line(&format!("{} attested {} for {}: {}", attestation.who, attestation.gate, commit.short(), attestation.note))?;
+        out.line(&format!(
+            "{} attested {} for {}: {}",
+            attestation.who,
+            attestation.gate,
+            commit.short(),
+            attestation.note
+        ))?;
     }
     Ok(0)
 }

@@ -43,7 +43,10 @@ pub async fn connect(invocation: &Invocation) -> Result<Connected> {
         place(&config.staging, "staging"),
         repository(&git, &github),
     )?;
-    let applications = Applications::new(&argo_cluster(config, &production).await?, &config.argo.namespace);
+    let applications = Applications::new(
+        &argo_cluster(config, &production.0.aws, &production.0.cluster).await?,
+        &config.argo.namespace,
+    );
     let identity = production.0.cluster.identity();
     let world = WorldId {
         kind: invocation.kind,
@@ -90,11 +93,11 @@ async fn place(environment: &Environment, name: &str) -> Result<(Place, crate::a
 }
 
 /// Argo CD's own cluster, where it is not production's.
-async fn argo_cluster(config: &Config, production: &(Place, crate::adapters::aws::Identity)) -> Result<Cluster> {
-    let Some(settings) = &config.argo.cluster else { return Ok(production.0.cluster.clone()) };
+pub async fn argo_cluster(config: &Config, production_aws: &Aws, production: &Cluster) -> Result<Cluster> {
+    let Some(settings) = &config.argo.cluster else { return Ok(production.clone()) };
     let aws = match &config.argo.aws {
         Some(aws) => Aws::connect(aws).await?,
-        None => production.0.aws.clone(),
+        None => production_aws.clone(),
     };
     Cluster::connect(settings, Some(&aws)).await.attempting(|| "connect to Argo CD's cluster".to_owned())
 }

@@ -230,7 +230,7 @@ async fn environment(invocation: &Invocation, settings: &Environment, name: &str
                 lease.and_then(|lease| lease.holder).map_or("free".to_owned(), |holder| format!("held by {holder}"))
             }),
         ));
-        looks.push(argo(config, &cluster).await);
+        looks.push(argo(config, &aws, &cluster).await);
     }
     looks
 }
@@ -310,8 +310,12 @@ async fn databases(
     futures::future::join_all(looked).await
 }
 
-async fn argo(config: &Config, production: &Cluster) -> Look {
-    let applications = Applications::new(production, &config.argo.namespace);
+async fn argo(config: &Config, aws: &Aws, production: &Cluster) -> Look {
+    let cluster = match connect::argo_cluster(config, aws, production).await {
+        Ok(cluster) => cluster,
+        Err(error) => return bad("argo cd", &error),
+    };
+    let applications = Applications::new(&cluster, &config.argo.namespace);
     let application = applications.application(&config.argo.application).await.map(|app| {
         let auto = if app.auto_sync { "syncs by itself" } else { "does NOT sync by itself" };
         format!("{}: {}, {}, {auto}", app.name, app.sync_status, app.health)

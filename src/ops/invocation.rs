@@ -51,7 +51,10 @@ impl Invocation {
             Error::config("no place for the journal: neither XDG_STATE_HOME nor HOME is set")
                 .hint("set XDG_STATE_HOME to a directory that can be written")
         })?;
-        Ok(StateDir::new(&home.join("gospel-release"), &self.config.project))
+        let base = home.join("gospel-release");
+        // Drills do not stand among real releases.
+        let base = if self.kind == WorldKind::Rehearsal { base.join("rehearsal") } else { base };
+        Ok(StateDir::new(&base, &self.config.project))
     }
 
     /// A new run's id: `20250304-091500-k3v9`; sorts by time.

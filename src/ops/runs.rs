@@ -101,10 +101,9 @@ async fn go_on(
     }
     let dir = invocation.state_dir()?.run(&state.header.run);
     dir.make()?;
-    let rehearsed = connected.world.kind == crate::domain::WorldKind::Rehearsal;
     let mut options: Options = serde_json::from_value(state.header.options.clone()).unwrap_or_default();
     options.approve |= consent.approve;
-    options.terminate_sync |= consent.terminate_sync || rehearsed && options.terminate_sync;
+    options.terminate_sync |= consent.terminate_sync;
     options.wait_approval = consent.wait_approval;
     settings_of(invocation, &state)?;
     let live = promote::live_or_nothing(invocation, connected).await;

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::adapters::git::Git;
 use crate::cli::tag::Tag as Args;
-use crate::domain::{Changes, Version};
+use crate::config::Config;
+use crate::domain::{Changes, CommitSha, Version};
 use crate::engine::{Answer, Engine, Facts, Plan, Question};
 use crate::error::{Error, Result};
 use crate::steps;
@@ -85,21 +86,30 @@ fn confirm(invocation: &mut Invocation, sheet: &str, version: &Version) -> Resul
     }
 }
 
-/// From the repository alone: what the commits since the last release ask for.
+/// What the commits between the last release and what staging runs ask for; main's tip where staging cannot be asked.
 async fn suggest(invocation: &mut Invocation, out: &mut Out, json: bool) -> Result<u8> {
-    let config = &invocation.config;
+    let config = invocation.config.clone();
     let git = Git::open(&config.repository, &invocation.base)?;
     git.ensure_complete()?;
     git.fetch().await?;
+    let (head, of) = match on_staging(invocation, &config).await {
+        Ok(commit) => (commit, "on staging".to_owned()),
+        Err(error) if error.kind() == crate::Kind::WrongWorld => return Err(error),
+        Err(error) => {
+            invocation
+                .warn(format!("staging was not asked ({error}): this counts to the tip of {}", config.repository.main));
+            (git.main_tip()?, format!("on {}", config.repository.main))
+        }
+    };
     let tags = git.release_tags()?;
     let last = tags.iter().max_by(|a, b| a.version.cmp(&b.version));
-    let commits = git.commits_between(last.map(|tag| &tag.commit), &git.main_tip()?)?;
-    let changes = Changes::of(&commits);
-    let next = choose_version(None, config, &tags, None, &changes)?;
+    let changes = Changes::of(&git.commits_between(last.map(|tag| &tag.commit), &head)?);
+    let next = choose_version(None, &config, &tags, None, &changes)?;
     if json {
         out.json(&json!({
             "next": next,
             "last": last.map(|tag| &tag.version),
+            "commit": head,
             "commits": changes.len(),
             "breaking": changes.breaking.len(),
             "features": changes.features.len(),
@@ -109,11 +119,19 @@ async fn suggest(invocation: &mut Invocation, out: &mut Out, json: bool) -> Resu
     }
     let since = last.map_or("the beginning".to_owned(), |tag| tag.version.to_string());
     out.line(&format!(
-        "{next}  ({} since {since}: {} breaking, {} features, {} fixes)",
+        "{next}  ({} since {since}, to {} {of}: {} breaking, {} features, {} fixes)",
         crate::domain::count(changes.len(), "commit"),
+        head.short(),
         changes.breaking.len(),
         changes.features.len(),
         changes.fixes.len()
     ))?;
     Ok(0)
+}
+
+async fn on_staging(invocation: &Invocation, config: &Config) -> Result<CommitSha> {
+    let connected = connect(invocation).await?;
+    let found =
+        candidate::find(config, &connected.staging.workloads, &connected.production.aws, &connected.git).await?;
+    Ok(found.commit)
 }

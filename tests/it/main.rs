@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests stand outside the house")]
 
 mod adapters;
+mod crash;
 mod reference;
 mod scenarios;
 mod support;

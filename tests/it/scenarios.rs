@@ -30,10 +30,8 @@ enum Serves {
     OldIn(&'static str),
 }
 
-const BLOCKED: After =
-    After { exit: 10, says: &[], tagged: false, serves: Serves::Old, released: false, open: false };
-const RELEASED: After =
-    After { exit: 0, says: &[], tagged: true, serves: Serves::New, released: true, open: false };
+const BLOCKED: After = After { exit: 10, says: &[], tagged: false, serves: Serves::Old, released: false, open: false };
+const RELEASED: After = After { exit: 0, says: &[], tagged: true, serves: Serves::New, released: true, open: false };
 const STOPPED: After = After { exit: 15, says: &[], tagged: true, serves: Serves::Old, released: false, open: true };
 
 type Digests = BTreeMap<String, BTreeSet<String>>;
@@ -77,11 +75,17 @@ fn serves(now: &Digests, expected: &Serves, before: &Digests, soaked: &Digests, 
         Serves::New => assert_eq!(now, soaked, "production serves what soaked\n{ran}"),
         Serves::Old => assert_eq!(now, before, "production serves what it served\n{ran}"),
         Serves::OldIn(service) => {
-            assert!(before[*service].is_subset(now.get(*service).unwrap_or(&BTreeSet::new())), "{service}: {now:?}\n{ran}");
+            assert!(
+                before[*service].is_subset(now.get(*service).unwrap_or(&BTreeSet::new())),
+                "{service}: {now:?}\n{ran}"
+            );
         }
         Serves::Rebuilt => {
             for (service, digests) in now {
-                assert!(digests.is_disjoint(&before[service]) && digests.is_disjoint(&soaked[service]), "{service}\n{ran}");
+                assert!(
+                    digests.is_disjoint(&before[service]) && digests.is_disjoint(&soaked[service]),
+                    "{service}\n{ran}"
+                );
             }
         }
     }

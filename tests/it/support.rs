@@ -91,7 +91,11 @@ impl World {
     /// GitHub Releases by tag.
     pub fn releases(&self) -> Vec<String> {
         let all = self.github("releases?per_page=100");
-        all.as_array().into_iter().flatten().filter_map(|release| Some(release["tag_name"].as_str()?.to_owned())).collect()
+        all.as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|release| Some(release["tag_name"].as_str()?.to_owned()))
+            .collect()
     }
 
     /// The remote's refs: name to SHA (tags also peeled, as `name^{}`).
@@ -104,7 +108,11 @@ impl World {
                 .expect("git ls-remote");
             if output.status.success() {
                 let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                return text.lines().filter_map(|line| line.split_once('\t')).map(|(sha, name)| (name.to_owned(), sha.to_owned())).collect();
+                return text
+                    .lines()
+                    .filter_map(|line| line.split_once('\t'))
+                    .map(|(sha, name)| (name.to_owned(), sha.to_owned()))
+                    .collect();
             }
         }
         panic!("git ls-remote never answered")
