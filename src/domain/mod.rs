@@ -14,6 +14,6 @@ pub use evidence::{Evidence, Fact as EvidenceFact, Verdict};
 pub use image::{Digest, ImageRef};
 pub use names::{CommitSha, RunId, ServiceName};
 pub use overlay::{OverlayImage, overlay_images};
-pub use text::{count, duration, printable, short_digest};
+pub use text::{count, duration, printable, short_digest, wrapped};
 pub use version::{Bump, TagPattern, Version};
 pub use world::{WorldId, WorldKind};

@@ -39,6 +39,30 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// Breaks a line at spaces into lines of at most `width` characters; all but the first begin with `indent` spaces. A word that is
+/// longer than a line stays whole: names and links are copied.
+#[must_use]
+pub fn wrapped(text: &str, width: usize, indent: usize) -> Vec<String> {
+    let lead = text.len() - text.trim_start_matches(' ').len();
+    let mut lines = vec![text[..lead].to_owned()];
+    let mut begun = false;
+    for word in text[lead..].split(' ') {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if begun && line + 1 + word.chars().count() > width {
+            lines.push(" ".repeat(indent));
+            begun = false;
+        }
+        if let Some(line) = lines.last_mut() {
+            if begun {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        begun = true;
+    }
+    lines
+}
+
 /// `1 commit`, `3 commits`.
 #[must_use]
 pub fn count(n: usize, noun: &str) -> String {
@@ -60,6 +84,19 @@ mod tests {
         assert_eq!(printable("\u{1b}[31mred\u{7}\r\n"), "\\u{1b}[31mred\\u{7}\\r\\n");
         assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(printable("Grüße 日本"), "Grüße 日本");
+    }
+
+    #[test]
+    fn long_lines_break_at_spaces_under_their_text() {
+        let text = "  risks      cd-production.yml builds the images again: they may not be the soaked bytes";
+        let lines = wrapped(text, 60, 13);
+        assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:?}");
+        assert!(
+            lines[0].starts_with("  risks      cd-production.yml") && lines[1].starts_with("             they"),
+            "{lines:?}"
+        );
+        assert_eq!(wrapped("short", 80, 4), ["short"]);
+        assert_eq!(wrapped(&"x".repeat(100), 80, 4).len(), 1);
     }
 
     #[test]

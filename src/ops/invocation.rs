@@ -40,7 +40,8 @@ impl Invocation {
     /// `user@host`, as the Lease and the journal name us.
     #[must_use]
     pub fn who(&self) -> String {
-        let user = ["GITHUB_ACTOR", "USER", "LOGNAME"].iter().find_map(|name| self.env.get(name)).unwrap_or("unknown");
+        let user = ["GITHUB_ACTOR", "USER", "LOGNAME"].iter().find_map(|name| self.env.get(name)).map(str::to_owned);
+        let user = user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()));
         let host = rustix::system::uname();
         format!("{user}@{}", host.nodename().to_string_lossy())
     }

@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::rehearse::Serve;
 use crate::config::Env;
+use crate::domain::wrapped;
 use crate::error::Result;
 use crate::rehearsal::Scenario;
 use crate::rehearsal::serve::{Options, Rehearsal};
@@ -40,25 +41,14 @@ pub fn list(out: &mut Out, json: bool) -> Result<()> {
         let exits: Vec<String> = scenario.exit.iter().map(|(command, exit)| format!("{command} ends {exit}")).collect();
         out.line(&format!("{}: {} ({})", scenario.name, scenario.summary, exits.join(", ")))?;
         for (title, text) in [("breaks", &scenario.breaks), ("engineer", &scenario.engineer)] {
-            paragraph(out, title, text, width)?;
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            for line in wrapped(&format!("  {title:<10}{text}"), width, 12) {
+                out.line(&line)?;
+            }
         }
         out.line("")?;
     }
     Ok(())
-}
-
-/// `  breaks    …`, broken at spaces.
-fn paragraph(out: &mut Out, title: &str, text: &str, width: usize) -> Result<()> {
-    let mut line = format!("  {title:<9}");
-    for word in text.split_whitespace() {
-        if line.chars().count() + 1 + word.chars().count() > width {
-            out.line(&line)?;
-            line = " ".repeat(11);
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    out.line(&line)
 }
 
 /// `rehearse serve`: one JSON line, then the world, until a signal ends it.

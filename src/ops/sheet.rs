@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::domain::Changes;
-use crate::domain::{Digest, ServiceName, Version, count, printable, short_digest};
+use crate::domain::{Digest, ServiceName, Version, count, printable, short_digest, wrapped};
 use crate::engine::{Facts, RunState};
 
 use super::prepare::{PendingMigration, Prepared};
@@ -18,6 +18,8 @@ pub struct Sheet<'a> {
     pub migrations: &'a [PendingMigration],
 }
 
+/// A sheet is read in the narrowest terminal.
+const WIDTH: usize = 79;
 /// Commits shown by name; the rest is counted.
 const SHOWN: usize = 8;
 
@@ -28,8 +30,10 @@ impl Sheet<'_> {
         let facts = &state.facts;
         let mut out = String::new();
         let mut line = |text: &str| {
-            out.push_str(text.trim_end());
-            out.push('\n');
+            for line in wrapped(text.trim_end(), WIDTH, 13) {
+                out.push_str(&line);
+                out.push('\n');
+            }
         };
         let version = facts.version.as_ref().map(ToString::to_string).unwrap_or_default();
         line("");

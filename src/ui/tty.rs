@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock::Stopwatch;
+use crate::domain::wrapped;
 use crate::engine::{Answer, Event, Listener, Question, Record, RunState, SeenEvent};
 use crate::error::Result;
 
@@ -75,34 +76,18 @@ impl Tty {
 
     fn print_event(&self, event: &Event, state: Option<&RunState>) {
         for (mark, text) in words::lines(event, state) {
-            let indent = if mark.is_some() { 2 } else { 4 };
-            for (index, line) in wrap(&text, self.style.width.saturating_sub(indent + 1)).into_iter().enumerate() {
+            let (margin, indent) = if mark.is_some() { (2, 13) } else { (4, 2) };
+            for (index, line) in
+                wrapped(&text, self.style.width.saturating_sub(margin + 1), indent).into_iter().enumerate()
+            {
                 match mark {
                     Some(mark) if index == 0 => self.print(&format!("{} {line}", mark.painted(self.style))),
-                    Some(_) => self.print(&format!("               {line}")),
+                    Some(_) => self.print(&format!("  {line}")),
                     None => self.print(&format!("    {}", self.style.paint(Tone::Dim, &line))),
                 }
             }
         }
     }
-}
-
-/// Breaks a line at spaces; what follows the first is narrower, since it stands under the text column.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut out: Vec<String> = vec![String::new()];
-    for word in text.split(' ') {
-        let limit = if out.len() == 1 { width } else { width.saturating_sub(13) };
-        let line = out.last_mut().map_or(0, |line| console::measure_text_width(line));
-        if line > 0 && line + 1 + console::measure_text_width(word) > limit && !word.is_empty() {
-            out.push(word.to_owned());
-        } else if let Some(last) = out.last_mut() {
-            if !last.is_empty() || word.is_empty() {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-    }
-    out
 }
 
 impl Listener for Tty {
@@ -139,18 +124,5 @@ impl Drop for Tty {
     fn drop(&mut self) {
         self.live.iter().for_each(|live| live.bar.finish_and_clear());
         let _ = self.area.clear();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_lines_break_at_spaces_under_the_text() {
-        let text = "soak         Staging ran the candidate: 6 of 6 services for 26 h, at least 24 h needed";
-        let lines = wrap(text, 60);
-        assert!(lines.iter().all(|line| line.len() <= 60), "{lines:?}");
-        assert_eq!(lines.join(" "), text);
     }
 }
