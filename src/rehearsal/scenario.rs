@@ -102,6 +102,19 @@ pub struct Knobs {
     pub unattested: bool,
     /// Every API answers 429, 500, resets or slowly, this share of the time (0 to 1).
     pub flaky: f64,
+    /// World seconds in a wall second, unless somebody says otherwise. Stories in which waits are in wall time
+    /// (`Retry-After`) run slower.
+    pub speed: Speed,
+}
+
+/// World seconds in a wall second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Speed(pub f64);
+
+impl Default for Speed {
+    fn default() -> Self {
+        Self(3600.0)
+    }
 }
 
 /// The checks of the candidate's commit.

@@ -51,10 +51,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// `scenario` with seed 1, an hour a second, Gospelib's six services.
+    /// `scenario` at its own speed (an hour a second for most), with seed 1 and Gospelib's six services.
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
-        Self { scenario, seed: 1, speed: 3600.0, services: 6, dir: None }
+        let speed = scenario.world.speed.0;
+        Self { scenario, seed: 1, speed, services: 6, dir: None }
     }
 }
 

@@ -111,11 +111,13 @@ fn one(world: &World, memory: &mut Memory, attention: &mut Attention, app: &Valu
 /// The versions of everything that a comparison depends on.
 fn versions_of(world: &World, attention: &Attention, app: &Value) -> u64 {
     let space = text(app, "/spec/destination/namespace");
-    let parts = ["deployments", "services", "externalsecrets", "configmaps", "cronjobs", "jobs", "pods"]
-        .map(|plural| versions(&world.kube.list(plural, Some(space))).to_string());
-    let [a, b, c, d, e, f, g] = &parts;
-    let seen = attention.seen.as_deref().unwrap_or_default();
-    fnv(&[a, b, c, d, e, f, g, seen, text(app, "/metadata/resourceVersion")])
+    let mut parts: Vec<String> =
+        ["deployments", "services", "externalsecrets", "configmaps", "cronjobs", "jobs", "pods"]
+            .map(|plural| versions(&world.kube.list(plural, Some(space))).to_string())
+            .into();
+    parts.push(attention.seen.clone().unwrap_or_default());
+    parts.push(text(app, "/metadata/resourceVersion").to_owned());
+    fnv(&parts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Looks at the branch, when it is time or somebody asks.

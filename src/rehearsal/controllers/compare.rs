@@ -81,8 +81,7 @@ pub fn compare(world: &World, app: &Value, desired: &[Value]) -> Comparison {
         let place = Place::of(&live, target);
         outcome.push(&place, "OutOfSync", true);
     }
-    let managed: BTreeSet<&str> =
-        desired.iter().filter(|object| object["kind"] == "Deployment").map(|object| name(object)).collect();
+    let managed: BTreeSet<&str> = desired.iter().filter(|object| object["kind"] == "Deployment").map(name).collect();
     for pod in world.kube.list("pods", Some(target)) {
         if managed.contains(label(&pod, "app")) {
             outcome.images.extend(images(&pod));

@@ -22,10 +22,37 @@ pub fn reconcile(world: &World, memory: &mut Memory, now: Timestamp) {
         schedule(world, memory, &cron, now);
     }
     for job in world.kube.list("jobs", None) {
-        if !is_terminating(&job) {
+        if is_terminating(&job) {
+            continue;
+        }
+        if job["spec"]["selector"].is_object() {
             one(world, memory, &job, now);
+        } else {
+            // Its turn comes again at once: it has changed.
+            identify(world, &job);
         }
     }
+}
+
+/// What the API server adds to a Job: the selector of its pods, and their labels.
+fn identify(world: &World, job: &Value) {
+    let labels = json!({
+        "batch.kubernetes.io/controller-uid": uid(job),
+        "batch.kubernetes.io/job-name": name(job),
+        "controller-uid": uid(job),
+        "job-name": name(job),
+    });
+    let _ = world.kube.modify("jobs", namespace(job), name(job), |job| {
+        let own = &labels["batch.kubernetes.io/controller-uid"];
+        job["spec"]["selector"] = json!({ "matchLabels": { "batch.kubernetes.io/controller-uid": own } });
+        let template = &mut job["spec"]["template"]["metadata"]["labels"];
+        if !template.is_object() {
+            *template = json!({});
+        }
+        for (key, value) in labels.as_object().into_iter().flatten() {
+            template[key] = value.clone();
+        }
+    });
 }
 
 fn is_finished(job: &Value) -> bool {
@@ -110,19 +137,7 @@ fn retry_at(pods: &[std::sync::Arc<Value>], failures: i64) -> Option<Timestamp> 
 
 fn start_pod(world: &World, memory: &mut Memory, job: &Value, now: Timestamp) {
     let pod_name = memory.pod_name(world.seed, job);
-    let mut pod = pod(job, &pod_name, now);
-    let labels = &mut pod["metadata"]["labels"];
-    if !labels.is_object() {
-        *labels = json!({});
-    }
-    for (key, value) in [
-        ("batch.kubernetes.io/controller-uid", uid(job)),
-        ("batch.kubernetes.io/job-name", name(job)),
-        ("controller-uid", uid(job)),
-        ("job-name", name(job)),
-    ] {
-        labels[key] = json!(value);
-    }
+    let pod = pod(job, &pod_name, now);
     if world.kube.create("pods", pod).is_ok() {
         let message = format!("Created pod: {pod_name}");
         record(world, job, &Happened::normal("job-controller", "SuccessfulCreate", message), now);
@@ -262,7 +277,7 @@ fn curl(words: &[String]) -> Option<Curl> {
                 found.fail |= flags.contains('f');
                 found.head |= flags.contains('i');
             }
-            url if !url.starts_with('-') && found.url.is_empty() => found.url = url.to_owned(),
+            url if !url.starts_with('-') && found.url.is_empty() => url.clone_into(&mut found.url),
             _ => {}
         }
     }

@@ -1,10 +1,12 @@
 //! Reading and writing Kubernetes objects as plain JSON.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 /// World time in the form of `metav1.Time`: RFC 3339 in UTC, whole seconds.
 pub fn stamp(at: Timestamp) -> String {
@@ -197,13 +199,22 @@ pub fn fnv(parts: &[&str]) -> u64 {
     hash ^ (hash >> 29)
 }
 
+/// SHA-256 as 64 hex digits.
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
 /// `length` characters of the alphabet that Kubernetes' generated names use (apimachinery, util/rand).
 pub fn safe_name(hash: u64, length: usize) -> String {
     const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut left = hash;
     let mut letter = || {
         let next = ALPHABET[usize::try_from(left % 27).unwrap_or_default()];
-        left = left / 27 ^ left.rotate_left(17);
+        left = (left / 27) ^ left.rotate_left(17);
         char::from(next)
     };
     (0..length).map(|_| letter()).collect()

@@ -2,10 +2,9 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::events::{Happened, record};
-use super::object::{Condition, fnv, label, name, namespace, set_condition, stamp, text, uid};
+use super::object::{Condition, fnv, label, name, namespace, set_condition, sha256, stamp, text, uid};
 use crate::domain::{Digest, ImageRef};
 use crate::rehearsal::World;
 use crate::rehearsal::scenario::PodFaultKind;
@@ -87,11 +86,7 @@ pub fn image_id(world: &World, image: &ImageRef) -> Option<String> {
     let digest: Digest = if image.name.starts_with(&world.shape.registry()) {
         world.registry.resolve(image)?
     } else {
-        image.digest.clone().or_else(|| {
-            let hash = Sha256::digest(image.to_string());
-            let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("sha256:{hex}").parse().ok()
-        })?
+        image.digest.clone().or_else(|| format!("sha256:{}", sha256(&image.to_string())).parse().ok())?
     };
     Some(format!("{}@{digest}", image.name))
 }
@@ -187,9 +182,7 @@ pub fn running(world: &World, pod: &Value, image_ids: &[String], at: Timestamp) 
 }
 
 fn container_id(pod: &str, n: usize, restarts: u32) -> String {
-    let hash = Sha256::digest(format!("{pod}/{n}/{restarts}"));
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("containerd://{hex}")
+    format!("containerd://{}", sha256(&format!("{pod}/{n}/{restarts}")))
 }
 
 pub fn ready(world: &World, pod: &Value, at: Timestamp) {

@@ -277,6 +277,11 @@ fn cron_jobs_make_jobs_that_end() {
     let jobs = stage.world.kube.list("jobs", Some("gospelib-production"));
     assert_eq!(jobs.len(), 1);
     assert!(condition_is_true(&jobs[0], "Complete"), "{:#}", jobs[0]);
+    let pods = stage.world.kube.list("pods", Some("gospelib-production"));
+    let selected = |pod: &&Arc<Value>| {
+        super::object::selects(&jobs[0]["spec"]["selector"]["matchLabels"], &pod["metadata"]["labels"])
+    };
+    assert_eq!(pods.iter().filter(selected).count(), 1);
 }
 
 #[test]

@@ -32,9 +32,14 @@ pub async fn port_forward(
     let ports: Vec<u16> =
         asked.flat_map(|(_, list)| list.split(',').filter_map(|p| p.parse().ok()).collect::<Vec<_>>()).collect();
     let (mut parts, _) = request.into_parts();
-    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-        Ok(upgrade) => upgrade,
-        Err(_) => return Status::bad_request("Upgrade request required").into_response(),
+    let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let spdy = |text: &str| text.to_ascii_uppercase().contains("SPDY/3.1");
+    if spdy(header("upgrade")) || spdy(header("sec-websocket-protocol")) {
+        return Status::not_simulated("port-forwarding over SPDY, only over v4.channel.k8s.io; try the Service proxy")
+            .into_response();
+    }
+    let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await else {
+        return Status::bad_request("Upgrade request required").into_response();
     };
     if ports.is_empty() {
         return Status::bad_request("query parameter \"ports\" is required").into_response();

@@ -164,7 +164,7 @@ fn request_line(
         && namespace(pod) == world.shape.namespace("staging");
     let trace = format!("{hash:016x}");
     let took = 3 + hash % 90;
-    if failing && hash % 12 == 0 {
+    if failing && hash.is_multiple_of(12) {
         let cause = "dial tcp 10.0.41.12:5432: i/o timeout";
         let more = json!({ "method": "GET", "path": path, "status": 500, "duration_ms": 5000 + took, "trace": trace,
             "error": cause });

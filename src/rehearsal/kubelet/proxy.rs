@@ -26,9 +26,9 @@ pub async fn service(
             Some(response) => response,
             None => unreachable("connect: connection refused"),
         },
-        Err(Refusal::NoService) => refuse("services", name),
-        Err(Refusal::NoPort) => unavailable(format!("no service port \"{port}\" found for service \"{name}\"")),
-        Err(Refusal::NoEndpoints) => unavailable(format!("no endpoints available for service \"{name}\"")),
+        Err(Refusal::Unknown) => refuse("services", name),
+        Err(Refusal::Port) => unavailable(format!("no service port \"{port}\" found for service \"{name}\"")),
+        Err(Refusal::Unready) => unavailable(format!("no endpoints available for service \"{name}\"")),
     }
 }
 

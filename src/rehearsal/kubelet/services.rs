@@ -17,10 +17,11 @@ use crate::rehearsal::controllers::object::{
 /// Why a Service does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    NoService,
-    NoPort,
+    Unknown,
+    /// The Service is there, and has no such port.
+    Port,
     /// No pod of it is ready.
-    NoEndpoints,
+    Unready,
 }
 
 /// Answers as `host` would. `host` is a Service seen from `namespace` (`gospelib-gateway`,
@@ -58,20 +59,21 @@ fn is_service(world: &World, namespace: &str, host: &str) -> bool {
 
 /// The pod and its port behind a Service's port (number, name, or empty for the only one).
 pub fn endpoint(world: &World, space: &str, service: &str, port: &str) -> Result<(Arc<Value>, u16), Refusal> {
-    let service = world.kube.get("services", space, service).ok_or(Refusal::NoService)?;
+    let service = world.kube.get("services", space, service).ok_or(Refusal::Unknown)?;
     let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    let named = |entry: &&Value| entry["name"] == port || entry["port"].to_string() == port;
+    let named =
+        |entry: &&Value| entry["name"] == port || port.parse() == Ok(entry["port"].as_u64().unwrap_or_default());
     let entry = if port.is_empty() { ports.first() } else { ports.iter().find(named) };
-    let target = entry.ok_or(Refusal::NoPort)?["targetPort"].clone();
+    let target = entry.ok_or(Refusal::Port)?["targetPort"].clone();
     let ready = ready_pods(world, space, &service["spec"]["selector"]);
     // Round robin would need memory; the world's second is as good.
     let turn = usize::try_from(world.clock.now().as_second()).unwrap_or_default() % ready.len().max(1);
-    let pod = ready.get(turn).cloned().ok_or(Refusal::NoEndpoints)?;
+    let pod = ready.get(turn).cloned().ok_or(Refusal::Unready)?;
     let number = match target.as_str() {
         Some(name) => port_named(&pod, name),
         None => target.as_u64().and_then(|port| u16::try_from(port).ok()),
     };
-    Ok((pod, number.ok_or(Refusal::NoPort)?))
+    Ok((pod, number.ok_or(Refusal::Port)?))
 }
 
 fn ready_pods(world: &World, space: &str, selector: &Value) -> Vec<Arc<Value>> {

@@ -93,7 +93,8 @@ pub(super) fn kubeconfig(shape: &Shape, server: &str, ca_pem: &str) -> Result<St
     }))
 }
 
-/// `gospel-release.yaml` for this world: every endpoint is on this machine.
+/// `gospel-release.yaml` for this world: every endpoint is on this machine. Its deadlines are wider than the defaults:
+/// in fast time, the seconds that this machine needs to think are minutes.
 pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<String> {
     let shape = &world.shape;
     let site = |host: &str, path: &str| format!("{}/host/{host}{path}", at.services);
@@ -117,10 +118,19 @@ pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<S
         "project": shape.project,
         "repository": { "slug": shape.slug, "checkout": layout.checkout(), "url": at.git },
         "github": { "api": at.github },
+<<<<<<< HEAD
         "workflow": { "file": shape.workflow_file, "environment": shape.environment,
             "appears_within": "2h", "finishes_within": "8h" },
         "rollout": { "within": "4h" },
         "lock": { "lease": "2s" },
+=======
+        "workflow": {
+            "file": shape.workflow_file,
+            "environment": shape.environment,
+            "appears_within": "1h",
+            "finishes_within": "4h",
+        },
+>>>>>>> main
         "services": shape.services.iter().map(|service| self::service(shape, service)).collect::<Vec<_>>(),
         "apps": shape.apps.iter().map(|app| self::app(app, &site)).collect::<Vec<_>>(),
         "staging": environment("staging", Vec::new()),
@@ -129,10 +139,17 @@ pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<S
             "namespace": "argocd",
             "application": shape.namespace("production"),
             "staging_application": shape.namespace("staging"),
+<<<<<<< HEAD
             // An hour of this world is a second: deadlines leave room for a busy machine.
             "syncs_within": "4h",
         },
         "migrations": { "program": layout.bin().join("migrate"), "finish_within": "4h" },
+=======
+            "syncs_within": "1h",
+        },
+        "migrations": { "program": layout.bin().join("migrate"), "finish_within": "4h" },
+        "rollout": { "within": "2h" },
+>>>>>>> main
         "announce": { "github_release": true, "webhook": format!("{}/hooks/releases", at.webhook) },
     }))?;
     Ok(format!("# Written by the rehearsal: the {} world, on this machine.\n{text}", world.scenario.name))
