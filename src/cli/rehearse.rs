@@ -26,9 +26,9 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// How many times faster than the wall clock the world's time runs
-    #[arg(long, value_name = "N", default_value_t = 3600.0, value_parser = speed)]
-    pub speed: f64,
+    /// How many times faster than the wall clock the world's time runs [default: the scenario's, mostly 3600]
+    #[arg(long, value_name = "N", value_parser = speed)]
+    pub speed: Option<f64>,
 
     /// Number of services
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=500))]

@@ -55,7 +55,7 @@ pub fn list(out: &mut Out, json: bool) -> Result<()> {
 pub async fn serve(args: &Serve, stop: &CancellationToken, out: &mut Out) -> Result<()> {
     let mut options = Options::new(Scenario::named(&args.scenario)?);
     options.seed = args.seed;
-    options.speed = args.speed;
+    options.speed = args.speed.unwrap_or(options.speed);
     options.services = usize::from(args.services);
     let rehearsal = Rehearsal::start(options).await?;
     out.json_line(rehearsal.manifest())?;

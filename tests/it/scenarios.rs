@@ -37,7 +37,7 @@ const STOPPED: After = After { exit: 15, says: &[], tagged: true, serves: Serves
 type Digests = BTreeMap<String, BTreeSet<String>>;
 
 fn promote(scenario: &str, flags: &[&str], after: &After) {
-    let world = World::serve(scenario, SPEED);
+    let world = World::of(scenario);
     let (before, soaked) = (world.serving(), world.soaked());
     assert_eq!(before.len(), 6, "production serves six services at first: {before:?}");
     let ran = world.tool(&[&["promote", "--yes", "--output", "json"], flags].concat());

@@ -19,11 +19,20 @@ pub struct World {
 }
 
 impl World {
+    /// Serves `scenario` at its own speed.
+    pub fn of(scenario: &str) -> Self {
+        Self::start(&["rehearse", "serve", scenario])
+    }
+
     /// Serves `scenario` at `speed` world seconds a second.
     pub fn serve(scenario: &str, speed: u32) -> Self {
+        Self::start(&["rehearse", "serve", scenario, "--speed", &speed.to_string()])
+    }
+
+    fn start(args: &[&str]) -> Self {
         let home = TempDir::new().expect("a temporary directory");
         let mut child = Command::new(BIN)
-            .args(["rehearse", "serve", scenario, "--speed", &speed.to_string()])
+            .args(args)
             .env("HOME", home.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
