@@ -115,32 +115,31 @@ pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<S
     let public =
         vec![site("api.gospelib.com", "/health"), site("api.gospelib.com", "/ready"), site("gospelib.com", "/")];
     let text = yaml(&json!({
-            "project": shape.project,
-            "repository": { "slug": shape.slug, "checkout": layout.checkout(), "url": at.git },
-            "github": { "api": at.github },
-    <<<<<<< HEAD
-            "workflow": {
-                "file": shape.workflow_file,
-                "environment": shape.environment,
-                // An hour of this world is a second: deadlines leave room for a busy machine.
-                "appears_within": "2h",
-                "finishes_within": "8h",
-            },
-            "lock": { "lease": "2s" },
-            "services": shape.services.iter().map(|service| self::service(shape, service)).collect::<Vec<_>>(),
-            "apps": shape.apps.iter().map(|app| self::app(app, &site)).collect::<Vec<_>>(),
-            "staging": environment("staging", Vec::new()),
-            "production": environment("production", public),
-            "argo": {
-                "namespace": "argocd",
-                "application": shape.namespace("production"),
-                "staging_application": shape.namespace("staging"),
-                "syncs_within": "4h",
-            },
-            "migrations": { "program": layout.bin().join("migrate"), "finish_within": "4h" },
-            "rollout": { "within": "4h" },
-            "announce": { "github_release": true, "webhook": format!("{}/hooks/releases", at.webhook) },
-        }))?;
+        "project": shape.project,
+        "repository": { "slug": shape.slug, "checkout": layout.checkout(), "url": at.git },
+        "github": { "api": at.github },
+        "workflow": {
+            "file": shape.workflow_file,
+            "environment": shape.environment,
+            // An hour of this world is a second: deadlines leave room for a busy machine.
+            "appears_within": "2h",
+            "finishes_within": "8h",
+        },
+        "lock": { "lease": "2s" },
+        "services": shape.services.iter().map(|service| self::service(shape, service)).collect::<Vec<_>>(),
+        "apps": shape.apps.iter().map(|app| self::app(app, &site)).collect::<Vec<_>>(),
+        "staging": environment("staging", Vec::new()),
+        "production": environment("production", public),
+        "argo": {
+            "namespace": "argocd",
+            "application": shape.namespace("production"),
+            "staging_application": shape.namespace("staging"),
+            "syncs_within": "4h",
+        },
+        "migrations": { "program": layout.bin().join("migrate"), "finish_within": "4h" },
+        "rollout": { "within": "4h" },
+        "announce": { "github_release": true, "webhook": format!("{}/hooks/releases", at.webhook) },
+    }))?;
     Ok(format!("# Written by the rehearsal: the {} world, on this machine.\n{text}", world.scenario.name))
 }
 
