@@ -78,6 +78,8 @@ impl Plan {
                 Stage::Step(step) => hasher.update(format!("\nstep {} {:?}", step.id(), step.effect())),
             }
         }
-        hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        let digest = hasher.finalize();
+        let first: [u8; 8] = std::array::from_fn(|index| digest[index]);
+        format!("{:016x}", u64::from_be_bytes(first))
     }
 }

@@ -18,7 +18,7 @@ pub struct Performance {
 
 /// What staging's latency is compared with.
 pub enum Baseline {
-    Production(Metrics),
+    Production(Box<Metrics>),
     /// A first release has none; its own limit still counts.
     Waived(Waiver),
 }

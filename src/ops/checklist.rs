@@ -32,7 +32,7 @@ pub fn gates(invocation: &Invocation, connected: &Connected, first: bool) -> Res
     let waiver = first.then(|| Waiver { who: invocation.who(), why: FIRST.to_owned(), until: None });
     let baseline = match &waiver {
         Some(waiver) => Baseline::Waived(waiver.clone()),
-        None => Baseline::Production(metrics(&config.production, &production.cluster)?),
+        None => Baseline::Production(Box::new(metrics(&config.production, &production.cluster)?)),
     };
     Ok(vec![
         Box::new(gates::Ci {

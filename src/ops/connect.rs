@@ -38,7 +38,7 @@ pub async fn connect(invocation: &Invocation) -> Result<Connected> {
     let config = &invocation.config;
     let git = Arc::new(Git::open(&config.repository, &invocation.base)?);
     let github = github(invocation).await?;
-    let (production, staging, _) = futures::try_join!(
+    let (production, staging, ()) = futures::try_join!(
         place(&config.production, "production"),
         place(&config.staging, "staging"),
         repository(&git, &github),

@@ -73,7 +73,7 @@ pub async fn promote(invocation: &mut Invocation, options: &Options) -> Report {
         Ok((begun, journal, first)) => {
             let plan = plan(invocation, &begun.connected, options, &begun.facts, &begun.live).await;
             match plan {
-                Ok(plan) => run(invocation, begun, journal, Start::New(first), &plan).await,
+                Ok(plan) => run(invocation, begun, journal, Start::New(Box::new(first)), &plan).await,
                 Err(error) => give_up(begun, world, error).await,
             }
         }
@@ -300,17 +300,23 @@ fn webhook(invocation: &Invocation, config: &Config) -> Result<Option<steps::Ann
 
 /// Whether the run's first record is yet to be written, or it is taken up again.
 pub(super) enum Start {
-    New(Record),
+    New(Box<Record>),
     Again(Box<RunState>),
 }
 
 async fn run(invocation: &mut Invocation, begun: Begun, journal: Journal, start: Start, plan: &Plan) -> Report {
     let Begun { connected, claim, dir, facts, .. } = begun;
     let start = match start {
-        Start::New(first) => Start::New(with_plan(first, plan, &facts)),
-        again => again,
+        Start::New(first) => Start::New(Box::new(with_plan(*first, plan, &facts))),
+        Start::Again(state) => Start::Again(state),
     };
     let report = drive(invocation, plan, journal, &claim, start, &dir, &connected).await;
+    if report.failure.is_none() {
+        // Old runs in the cluster are tidied while we hold the lock; what cannot be tidied now can be next time.
+        if let Err(error) = claim.prune().await {
+            invocation.warn(format!("old runs were not tidied away: {error}"));
+        }
+    }
     // The report stands whatever becomes of the lock; a Lease that cannot be given back expires.
     if let Err(error) = claim.release().await {
         invocation.warn(format!("the lock could not be given back and expires by itself: {error}"));
@@ -340,7 +346,7 @@ pub(super) async fn drive(
     let (clock, cancel, by) = (invocation.clock.clone(), invocation.cancel.clone(), invocation.who());
     let listener = invocation.listener.as_mut();
     let engine = match start {
-        Start::New(first) => Engine::begin(clock, cancel, listener, journal, shared, first, by).await,
+        Start::New(first) => Engine::begin(clock, cancel, listener, journal, shared, *first, by).await,
         Start::Again(state) => Engine::go_on(clock, cancel, listener, journal, shared, *state, by).await,
     };
     let mut engine = match engine {

@@ -336,7 +336,7 @@ fn brief(state: &RunState) -> serde_json::Value {
 }
 
 /// The runs kept on this machine.
-pub async fn runs(invocation: &mut Invocation, action: &RunsAction, out: &mut Out, json: bool) -> Result<u8> {
+pub fn runs(invocation: &mut Invocation, action: &RunsAction, out: &mut Out, json: bool) -> Result<u8> {
     let dir = invocation.state_dir()?;
     let last = || dir.runs().pop().ok_or_else(|| Error::usage("no run is kept on this machine"));
     match action {

@@ -47,21 +47,21 @@ impl Runs {
     /// All runs, oldest first.
     pub async fn all(&self) -> Result<Vec<RunState>> {
         let mut runs = self.maps.list(OPEN).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
-        runs.sort_by(|a, b| a.header.started_at.cmp(&b.header.started_at));
+        runs.sort_by_key(|run| run.header.started_at);
         Ok(runs)
     }
 
     /// The runs that were left open, oldest first.
     pub async fn open(&self) -> Result<Vec<RunState>> {
         let mut runs = self.maps.list(&format!("{OPEN}=true")).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
-        runs.sort_by(|a, b| a.header.started_at.cmp(&b.header.started_at));
+        runs.sort_by_key(|run| run.header.started_at);
         Ok(runs)
     }
 
     /// Deletes the oldest finished runs beyond [`KEPT`].
-    pub async fn prune(&self) -> Result<()> {
+    async fn prune(&self) -> Result<()> {
         let mut done = self.maps.list(&format!("{OPEN}=false")).await?;
-        done.sort_by(|a, b| a.created_at.cmp(&b.created_at));
+        done.sort_by_key(|run| run.created_at);
         for old in done.iter().take(done.len().saturating_sub(KEPT)) {
             self.maps.delete(&old.name).await?;
         }
@@ -79,6 +79,11 @@ impl Claim {
     /// Gives the lock back.
     pub async fn release(self) -> Result<()> {
         self.lock.release().await
+    }
+
+    /// Deletes old finished runs from the cluster.
+    pub async fn prune(&self) -> Result<()> {
+        self.runs.prune().await
     }
 
     async fn store(&self, state: &RunState) -> Result<()> {

@@ -45,8 +45,8 @@ impl Sheet<'_> {
         self.changes().iter().for_each(|text| line(text));
         self.images(facts).iter().for_each(|text| line(text));
         self.migrations().iter().for_each(|text| line(text));
-        self.way_back(facts).iter().for_each(|text| line(text));
-        self.risks(facts).iter().for_each(|text| line(text));
+        Self::way_back(facts).iter().for_each(|text| line(text));
+        self.risks().iter().for_each(|text| line(text));
         line("");
         out
     }
@@ -124,7 +124,7 @@ impl Sheet<'_> {
         out
     }
 
-    fn way_back(&self, facts: &Facts) -> Vec<String> {
+    fn way_back(facts: &Facts) -> Vec<String> {
         let Some(rollback) = &facts.rollback else { return vec!["  way back   not known".to_owned()] };
         let target = rollback.target.as_ref().map_or("none".to_owned(), ToString::to_string);
         let usable = if rollback.usable { "usable" } else { "NOT usable" };
@@ -133,7 +133,7 @@ impl Sheet<'_> {
         out
     }
 
-    fn risks(&self, _facts: &Facts) -> Vec<String> {
+    fn risks(&self) -> Vec<String> {
         let mut risks = Vec::new();
         if !self.config.workflow.deploys_by_digest {
             risks.push(format!(

@@ -83,7 +83,7 @@ impl ArgoSync {
         if !self.git.has(&revision) {
             self.git.fetch().await?;
         }
-        if !self.git.has(&revision) { Ok(false) } else { self.git.is_ancestor(ours, &revision) }
+        if self.git.has(&revision) { self.git.is_ancestor(ours, &revision) } else { Ok(false) }
     }
 }
 

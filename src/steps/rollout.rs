@@ -23,7 +23,7 @@ pub struct Rollout {
 impl Rollout {
     async fn expected(&self, facts: &Facts) -> Result<Vec<Expected>> {
         let expected = self.config.services.iter().map(async |service| {
-            let digest = self.wanted(&service.name, facts)?;
+            let digest = wanted(&service.name, facts)?;
             let mut digests = vec![digest.clone()];
             digests.extend(self.aws.equivalents(&self.config.image_of(service), &digest).await?);
             Ok::<_, Error>(Expected {
@@ -35,11 +35,6 @@ impl Rollout {
             })
         });
         futures::future::try_join_all(expected).await
-    }
-
-    fn wanted(&self, service: &ServiceName, facts: &Facts) -> Result<Digest> {
-        let shipped = facts.shipped.get(service).map(|image| image.digest.clone());
-        shipped.ok_or_else(|| Error::internal(format!("no digest was recorded for {service}")))
     }
 
     /// What the sick pods of a service say: their last event and their last lines.
@@ -81,6 +76,11 @@ impl Rollout {
             .hint(format!("gospel-release rollback{back}"))
             .hint("or mend the cause, then: gospel-release resume")
     }
+}
+
+fn wanted(service: &ServiceName, facts: &Facts) -> Result<Digest> {
+    let shipped = facts.shipped.get(service).map(|image| image.digest.clone());
+    shipped.ok_or_else(|| Error::internal(format!("no digest was recorded for {service}")))
 }
 
 /// A rolling update keeps old pods until new ones are ready.

@@ -53,17 +53,6 @@ impl Watch {
             .collect();
         Ok(restarted(&new, self.config.watch.restarts).into_iter().map(|pod| pod.said).collect())
     }
-
-    fn regressed(&self, seen: Vec<String>, facts: &Facts) -> Error {
-        let version = facts.version.as_ref().map_or_else(|| "the release".to_owned(), ToString::to_string);
-        let back = facts.previous.as_ref().map_or(String::new(), |previous| format!(" --to {previous}"));
-        let error = Error::new(Kind::Regression, format!("{version} is live, and it is worse than its limits"));
-        seen.into_iter()
-            .fold(error, Error::seen)
-            .seen("Before and after are compared with fixed limits: there is no control group.")
-            .hint(format!("gospel-release rollback{back}"))
-            .hint("or, if this is not the release's doing: gospel-release resume goes on watching")
-    }
 }
 
 impl Step for Watch {
@@ -96,13 +85,13 @@ impl Step for Watch {
             let window = WINDOW.min(watched.max(Duration::from_secs(60)));
             let (look, restarts) = futures::try_join!(self.metrics.look(window, now), self.restarts(since))?;
             if !restarts.is_empty() {
-                return Err(self.regressed(restarts, facts));
+                return Err(regressed(restarts, facts));
             }
             let said = look.summary().unwrap_or_else(|| "no data".to_owned());
             match self.judge(&look) {
                 Judgement::Regression { findings } => {
                     let seen = findings.into_iter().map(|finding| finding.said).collect();
-                    return Err(self.regressed(seen, facts));
+                    return Err(regressed(seen, facts));
                 }
                 // An end without data is no good end: unknown blocks.
                 Judgement::NoData => return Ok(Probe::NotYet("metrics of production (no data)".to_owned())),
@@ -127,4 +116,15 @@ impl Step for Watch {
             Ok(Probe::Done(Done::new(evidence)))
         })
     }
+}
+
+fn regressed(seen: Vec<String>, facts: &Facts) -> Error {
+    let version = facts.version.as_ref().map_or_else(|| "the release".to_owned(), ToString::to_string);
+    let back = facts.previous.as_ref().map_or(String::new(), |previous| format!(" --to {previous}"));
+    let error = Error::new(Kind::Regression, format!("{version} is live, and it is worse than its limits"));
+    seen.into_iter()
+        .fold(error, Error::seen)
+        .seen("Before and after are compared with fixed limits: there is no control group.")
+        .hint(format!("gospel-release rollback{back}"))
+        .hint("or, if this is not the release's doing: gospel-release resume goes on watching")
 }

@@ -236,7 +236,6 @@ impl Job {
     pub fn end(&mut self, conclusion: &str, at: Timestamp) {
         self.status = "completed".into();
         self.conclusion = Some(conclusion.to_owned());
-        self.started.get_or_insert(at);
         self.completed = Some(at);
     }
 }
