@@ -282,6 +282,7 @@ impl<'a> Engine<'a> {
         let mut failed_looks = 0;
         let mut waited_for;
         loop {
+            let looked_at = self.clock.now();
             match self.look(step).await {
                 Err(error) if error.is_transient() && failed_looks < FAILED_LOOKS => {
                     failed_looks += 1;
@@ -322,7 +323,7 @@ impl<'a> Engine<'a> {
             }
             // What was just done, or not answered, deserves another look before the time is called up.
             let judged = !std::mem::take(&mut just_acted) && failed_looks == 0;
-            if judged && until.is_some_and(|until| self.clock.now() >= until) {
+            if judged && until.is_some_and(|until| looked_at >= until) {
                 return Err(step.overdue(&waited_for));
             }
             self.tell(SeenEvent::Waiting { id: step.id(), note: waited_for.clone(), since, until });

@@ -68,9 +68,9 @@ impl Step for Watch {
         Effect::ReadOnly
     }
 
-    /// The hour, and half of it again for an end that has no data.
+    /// The hour, and as much again for an end that has no data.
     fn deadline(&self) -> Option<Duration> {
-        Some(self.config.watch.lasts + self.config.watch.lasts / 2)
+        Some(self.config.watch.lasts * 2)
     }
 
     fn every(&self) -> Duration {
@@ -101,6 +101,7 @@ impl Step for Watch {
                 }
                 Judgement::Good => {}
             }
+            // Judged by when we looked: an answer that took long is no reason to give up.
             if watched < self.config.watch.lasts {
                 let left = self.config.watch.lasts.saturating_sub(watched);
                 return Ok(Probe::NotYet(format!(

@@ -180,7 +180,16 @@ async fn argo(cluster: &Cluster) {
     assert!(!applications.terminate(PRODUCTION).await.unwrap());
     applications.refresh(PRODUCTION, Refresh::Hard).await.unwrap();
     let revision = app.revision.unwrap();
-    applications.sync(PRODUCTION, &revision).await.unwrap();
+    // The controller writes the Application too: a conflict is its turn, and ours comes.
+    for attempt in 0.. {
+        match applications.sync(PRODUCTION, &revision).await {
+            Err(error) if error.is_conflict() && attempt < 50 => tokio::time::sleep(Duration::from_millis(20)).await,
+            other => {
+                other.unwrap();
+                break;
+            }
+        }
+    }
     for _ in 0..200 {
         let app = applications.application(PRODUCTION).await.unwrap();
         if !app.operation_requested && app.operation.as_ref().is_some_and(Operation::succeeded) {

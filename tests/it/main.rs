@@ -1,5 +1,6 @@
 //! One integration test binary.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests stand outside the house")]
+#![allow(clippy::format_collect, clippy::items_after_statements, reason = "shorter to read in a test")]
 
 mod adapters;
 mod bad_input;
