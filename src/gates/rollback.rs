@@ -213,13 +213,18 @@ fn external_secret_keys(text: &str) -> Vec<(String, String)> {
         kind: String,
         spec: Spec,
     }
-    let manifests =
-        serde_yaml::Deserializer::from_str(text).filter_map(|document| Manifest::deserialize(document).ok());
-    manifests
-        .filter(|manifest| manifest.kind == "ExternalSecret")
-        .flat_map(|manifest| manifest.spec.data)
-        .map(|datum| (datum.secret_key, datum.remote_ref.key))
-        .collect()
+    let mut keys = Vec::new();
+    for document in serde_yaml::Deserializer::from_str(text) {
+        // After a syntax error the parser answers with the same error for ever.
+        let Ok(value) = serde_yaml::Value::deserialize(document) else { break };
+        match serde_yaml::from_value::<Manifest>(value) {
+            Ok(manifest) if manifest.kind == "ExternalSecret" => {
+                keys.extend(manifest.spec.data.into_iter().map(|datum| (datum.secret_key, datum.remote_ref.key)));
+            }
+            _ => {}
+        }
+    }
+    keys
 }
 
 #[cfg(test)]
