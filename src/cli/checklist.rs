@@ -34,7 +34,7 @@ pub struct Attest {
     #[arg(long, value_name = "URL", value_parser = web_link)]
     pub link: String,
 
-    /// Who saw it [default: user@host]
+    /// Who saw it; by default user@host
     #[arg(long, value_name = "NAME", value_parser = not_blank)]
     pub who: Option<String>,
 }

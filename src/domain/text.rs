@@ -92,7 +92,7 @@ mod tests {
         let lines = wrapped(text, 60, 13);
         assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:?}");
         assert!(
-            lines[0].starts_with("  risks      cd-production.yml") && lines[1].starts_with("             they"),
+            lines[0].starts_with("  risks      cd-production.yml") && lines[1].starts_with("             may"),
             "{lines:?}"
         );
         assert_eq!(wrapped("short", 80, 4), ["short"]);
