@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
@@ -278,7 +279,7 @@ impl Store {
             state.empty_namespace(name);
         }
         if let Some(uid) = old["metadata"]["uid"].as_str() {
-            state.collect_garbage(uid, propagation);
+            state.collect_garbage(uid, propagation, self.0.clock.now());
         }
         self.tell(&state);
         Ok(last)
@@ -325,7 +326,7 @@ impl State {
         self.remove_where(|key, _| key.0 == ns);
     }
 
-    fn collect_garbage(&mut self, owner: &str, propagation: Propagation) {
+    fn collect_garbage(&mut self, owner: &str, propagation: Propagation, now: Timestamp) {
         if propagation == Propagation::Orphan {
             for (resource, key, object) in self.select(|_, object| owned_by(object, owner)) {
                 let mut freed = (*object).clone();
@@ -336,8 +337,15 @@ impl State {
             }
             return;
         }
-        for uid in self.remove_where(|_, object| owned_by(object, owner)) {
-            self.collect_garbage(&uid, propagation);
+        for (resource, key, pod) in self.select(|_, object| owned_by(object, owner) && on_a_node(object)) {
+            if pod["metadata"]["deletionTimestamp"].is_null() {
+                let mut ending = (*pod).clone();
+                end(&mut ending, grace_of(&pod), now);
+                self.record(resource, key, Some(ending), Some(pod));
+            }
+        }
+        for uid in self.remove_where(|_, object| owned_by(object, owner) && !on_a_node(object)) {
+            self.collect_garbage(&uid, propagation, now);
         }
     }
 
@@ -409,6 +417,23 @@ impl Preconditions {
         }
         Ok(())
     }
+}
+
+/// Whether it is a pod on a node: its kubelet ends it, and then it goes.
+pub(super) fn on_a_node(object: &Value) -> bool {
+    object["kind"] == "Pod" && object["spec"]["nodeName"].is_string()
+}
+
+/// How long a pod may take to end, in seconds.
+pub(super) fn grace_of(pod: &Value) -> i64 {
+    pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30)
+}
+
+/// Asks a pod to end.
+pub(super) fn end(pod: &mut Value, grace: i64, now: Timestamp) {
+    let end = now + std::time::Duration::from_secs(grace.unsigned_abs());
+    pod["metadata"]["deletionTimestamp"] = json!(end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
 }
 
 fn key(ns: &str, name: &str) -> Key {

@@ -10,7 +10,7 @@ use super::apply::Applier;
 use super::request::{Call, Target};
 use super::resources::Resource;
 use super::status::json_response;
-use super::store::{Preconditions, Propagation};
+use super::store::{Preconditions, Propagation, end, grace_of, on_a_node};
 use super::{Status, Store, convert, managed, patch, scale, strategic, table, validate};
 
 /// What a write answers: the object, and what the server warns of.
@@ -260,6 +260,8 @@ struct Deletion {
     propagation: Propagation,
     conditions: Preconditions,
     dry_run: bool,
+    /// `gracePeriodSeconds`.
+    grace: Option<i64>,
 }
 
 fn deletion(call: &Call, resource: &Resource) -> Result<Deletion, Status> {
@@ -277,7 +279,27 @@ fn deletion(call: &Call, resource: &Resource) -> Result<Deletion, Status> {
     let text = |name: &str| body["preconditions"][name].as_str().map(str::to_owned);
     let conditions = Preconditions { uid: text("uid"), version: text("resourceVersion") };
     let dry_run = call.dry_run()? || body["dryRun"].as_array().is_some_and(|modes| !modes.is_empty());
-    Ok(Deletion { propagation, conditions, dry_run })
+    let grace = body["gracePeriodSeconds"].as_i64();
+    let grace = grace.or_else(|| call.ask("gracePeriodSeconds").and_then(|seconds| seconds.parse().ok()));
+    Ok(Deletion { propagation, conditions, dry_run, grace })
+}
+
+impl Deletion {
+    /// Removes the object, or asks its kubelet to end it: a pod on a node lives until its grace period is over.
+    fn of(&self, store: &Store, resource: &Resource, ns: &str, name: &str) -> Result<Arc<Value>, Status> {
+        let pod = store.get(resource.plural, ns, name).filter(|object| on_a_node(object));
+        if let Some(pod) = pod {
+            let grace = self.grace.unwrap_or_else(|| grace_of(&pod));
+            if grace > 0 {
+                self.conditions.check(resource, &pod)?;
+                if self.dry_run || pod["metadata"]["deletionTimestamp"].is_string() {
+                    return Ok(pod);
+                }
+                return store.modify("pods", ns, name, |pod| end(pod, grace, store.clock().now()));
+            }
+        }
+        store.delete_with(resource.plural, ns, name, self.propagation, &self.conditions, self.dry_run)
+    }
 }
 
 /// DELETE of one object.
@@ -286,9 +308,11 @@ pub(super) fn delete(store: &Store, call: &Call, target: &Target) -> Result<Resp
     if target.sub.is_some() {
         return Err(Status::method_not_allowed());
     }
-    let Deletion { propagation, conditions, dry_run } = deletion(call, resource)?;
     let ns = target.ns.as_deref().unwrap_or_default();
-    let gone = store.delete_with(resource.plural, ns, name, propagation, &conditions, dry_run)?;
+    let gone = deletion(call, resource)?.of(store, resource, ns, name)?;
+    if gone["metadata"]["deletionTimestamp"].is_string() {
+        return Ok(json_response(StatusCode::OK, &convert::outward(resource, &gone)));
+    }
     let mut warnings = Vec::new();
     if gone["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty()) {
         warnings.push("the rehearsal does not wait for finalizers: the object is gone".to_owned());
@@ -305,12 +329,12 @@ pub(super) fn delete(store: &Store, call: &Call, target: &Target) -> Result<Resp
 /// DELETE of a collection: each object that the selectors match.
 pub(super) fn delete_collection(store: &Store, call: &Call, target: &Target) -> Result<Response, Status> {
     let resource = target.resource;
-    let Deletion { propagation, conditions, dry_run } = deletion(call, resource)?;
+    let deletion = deletion(call, resource)?;
     let (objects, version) = super::list::matching(store, call, target)?;
     let mut gone = Vec::new();
     for object in objects {
         let (ns, name) = super::store::key_of(&object);
-        match store.delete_with(resource.plural, &ns, &name, propagation, &conditions, dry_run) {
+        match deletion.of(store, resource, &ns, &name) {
             Ok(object) => gone.push(convert::outward(resource, &object)),
             Err(status) if status.is_not_found() => {}
             Err(status) => return Err(status),

@@ -130,6 +130,8 @@ impl Watch {
     }
 
     fn read_changes(&mut self) {
+        // Ages are those of the moment, not of the request.
+        self.lines.call.now = self.store.clock().now();
         match self.store.events_since(self.resource.plural, self.cursor) {
             Ok((events, version)) => {
                 self.cursor = self.cursor.max(version);
