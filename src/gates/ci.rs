@@ -36,7 +36,8 @@ impl Gate for Ci {
             let mut checked = judge(commit, &checks, &required, &self.limits);
             checked.evidence = checked.evidence.from(format!("GitHub checks of {}", commit.short())).at(io.now());
             if checked.evidence.link.is_none() {
-                checked.evidence.link = Some(checks_page(self.github.slug(), commit));
+                let beside = checks.runs.iter().find_map(|run| run.url.as_deref());
+                checked.evidence.link = Some(checks_page(self.github.slug(), commit, beside));
             }
             Ok(checked)
         })

@@ -36,7 +36,9 @@ fn judge(looks: &[EndpointLook], mut evidence: Evidence) -> Checked {
     let silent: Vec<String> = looks.iter().filter(|look| !look.ok && look.unanswered).map(endpoint).collect();
     if let Some(first) = bad.first() {
         let names: Vec<String> = bad.iter().map(|look| endpoint(look)).collect();
-        evidence.summary = format!("{}; not green: {} ({})", evidence.summary, some(&names), first.said);
+        // The body stands in the facts.
+        let answer = first.said.split_once(": ").map_or(first.said.as_str(), |(status, _)| status);
+        evidence.summary = format!("{}; not green: {} ({answer})", evidence.summary, some(&names));
         return Checked::fail(evidence).fix(format!("make {} healthy on staging, then check again", some(&names)));
     }
     if !silent.is_empty() {
@@ -82,7 +84,7 @@ mod tests {
     fn a_bad_answer_fails_and_is_quoted() {
         let checked = judged(&[look("gateway", true, false), look("search", false, false), look("auth", false, true)]);
         assert_eq!(checked.verdict, Verdict::Fail);
-        assert_eq!(checked.evidence.summary, "1 of 2 services healthy; not green: search /ready (503: postgres)");
+        assert_eq!(checked.evidence.summary, "1 of 2 services healthy; not green: search /ready (503)");
     }
 
     #[test]

@@ -40,9 +40,12 @@ pub(super) fn candidate(facts: &Facts) -> Result<&Candidate, Box<Checked>> {
     })
 }
 
-/// The page of a commit's checks.
-pub(super) fn checks_page(slug: &str, commit: &CommitSha) -> String {
-    format!("https://github.com/{slug}/commit/{commit}/checks")
+/// The page of a commit's checks, beside a page of the same repository where one is known (GitHub may be an enterprise's own).
+pub(super) fn checks_page(slug: &str, commit: &CommitSha, beside: Option<&str>) -> String {
+    let repository = format!("/{slug}/");
+    let base =
+        beside.and_then(|url| url.split_once(repository.as_str())).map_or("https://github.com", |(base, _)| base);
+    format!("{base}/{slug}/commit/{commit}/checks")
 }
 
 #[cfg(test)]
@@ -56,6 +59,17 @@ mod tests {
         assert_eq!(some(&names(2)), "1 and 2");
         assert_eq!(some(&names(3)), "1, 2 and 3");
         assert_eq!(some(&names(5)), "1, 2, 3 and 2 more");
+    }
+
+    #[test]
+    fn the_page_of_checks_is_where_the_repository_is() {
+        let commit: CommitSha = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334".parse().unwrap();
+        let page = |beside| checks_page("a/b", &commit, beside);
+        assert_eq!(
+            page(Some("https://git.example/a/b/actions/runs/1")),
+            format!("https://git.example/a/b/commit/{commit}/checks")
+        );
+        assert!(page(Some("https://ci.example/7")).starts_with("https://github.com/a/b/commit/"));
     }
 
     #[test]
