@@ -41,7 +41,8 @@ pub fn contract(name: &str) -> Option<PathBuf> {
     file
 }
 
-fn skip(why: &str) -> bool {
+/// Says that a part is missing, or fails where it is required.
+pub fn skip(why: &str) -> bool {
     assert!(std::env::var("GOSPEL_REAL").as_deref() != Ok("required"), "GOSPEL_REAL=required, but {why}");
     let name = thread::current().name().unwrap_or("test").to_owned();
     // Past the capture of the test harness: a skipped test must not look like a passed one.
@@ -49,7 +50,7 @@ fn skip(why: &str) -> bool {
     false
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }

@@ -6,6 +6,8 @@
 mod aws;
 mod crds;
 mod git;
+mod github;
 mod harness;
 mod kubectl;
+mod postgres;
 mod prometheus;
