@@ -295,8 +295,7 @@ fn watches_resume_where_they_ended() {
     let from = run("-n default get configmaps -l t=w -o json").json();
     let from = run("get --raw /api/v1/namespaces/default/configmaps").json()["metadata"]["resourceVersion"]
         .as_str()
-        .map(ToOwned::to_owned)
-        .unwrap_or_else(|| panic!("{from}"));
+        .map_or_else(|| panic!("{from}"), ToOwned::to_owned);
     map("watch-2");
     run("-n default delete configmap watch-1").ok();
     let watch = |version: &str| {
