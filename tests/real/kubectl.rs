@@ -334,3 +334,19 @@ fn a_job_is_made_from_a_cron_job() {
     run(&format!("-n {PRODUCTION} delete job ingest-now")).ok();
     run(&format!("-n {PRODUCTION} wait --for=delete job/ingest-now --timeout=30s")).ok();
 }
+
+#[test]
+fn services_are_reached_through_the_api_server() {
+    if !need(&["kubectl"]) {
+        return;
+    }
+    let services = format!("/api/v1/namespaces/{PRODUCTION}/services");
+    for path in ["health", "ready"] {
+        let answer = run(&format!("get --raw {services}/gospelib-gateway:80/proxy/{path}")).json();
+        assert!(answer.is_object(), "{answer}");
+    }
+    run(&format!("get --raw {services}/gospelib-gateway:81/proxy/health")).refused();
+    // kubectl forwards ports over SPDY, also inside a WebSocket: that is not rehearsed, and it says so.
+    let refused = run(&format!("-n {PRODUCTION} port-forward service/gospelib-gateway :80")).refused();
+    assert!(refused.contains("SPDY"), "{refused}");
+}
