@@ -292,10 +292,7 @@ fn watches_resume_where_they_ended() {
         apply(&object, "--server-side").ok();
     };
     map("watch-1");
-    let from = run("-n default get configmaps -l t=w -o json").json();
-    let from = run("get --raw /api/v1/namespaces/default/configmaps").json()["metadata"]["resourceVersion"]
-        .as_str()
-        .map_or_else(|| panic!("{from}"), ToOwned::to_owned);
+    let from = text(&run("get --raw /api/v1/namespaces/default/configmaps").json()["metadata"]["resourceVersion"]);
     map("watch-2");
     run("-n default delete configmap watch-1").ok();
     let watch = |version: &str| {
