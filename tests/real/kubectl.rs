@@ -292,10 +292,7 @@ fn watches_resume_where_they_ended() {
         apply(&object, "--server-side").ok();
     };
     map("watch-1");
-    let from = run("-n default get configmaps -l t=w -o json").json();
-    let from = run("get --raw /api/v1/namespaces/default/configmaps").json()["metadata"]["resourceVersion"]
-        .as_str()
-        .map_or_else(|| panic!("{from}"), ToOwned::to_owned);
+    let from = text(&run("get --raw /api/v1/namespaces/default/configmaps").json()["metadata"]["resourceVersion"]);
     map("watch-2");
     run("-n default delete configmap watch-1").ok();
     let watch = |version: &str| {
@@ -333,4 +330,20 @@ fn a_job_is_made_from_a_cron_job() {
     assert!(run(&format!("-n {PRODUCTION} get jobs")).ok().contains("1/1"));
     run(&format!("-n {PRODUCTION} delete job ingest-now")).ok();
     run(&format!("-n {PRODUCTION} wait --for=delete job/ingest-now --timeout=30s")).ok();
+}
+
+#[test]
+fn services_are_reached_through_the_api_server() {
+    if !need(&["kubectl"]) {
+        return;
+    }
+    let services = format!("/api/v1/namespaces/{PRODUCTION}/services");
+    for path in ["health", "ready"] {
+        let answer = run(&format!("get --raw {services}/gospelib-gateway:80/proxy/{path}")).json();
+        assert!(answer.is_object(), "{answer}");
+    }
+    run(&format!("get --raw {services}/gospelib-gateway:81/proxy/health")).refused();
+    // kubectl forwards ports over SPDY, also inside a WebSocket: that is not rehearsed, and it says so.
+    let refused = run(&format!("-n {PRODUCTION} port-forward service/gospelib-gateway :80")).refused();
+    assert!(refused.contains("SPDY"), "{refused}");
 }
