@@ -24,10 +24,18 @@ struct Inner {
 
 #[derive(Debug)]
 struct Scaled {
-    /// Unset while the clock is held.
-    anchor_wall: OnceLock<Timestamp>,
+    /// The machine's steady clock when world time was `anchor_world`; unset while the clock is held. All processes of a machine
+    /// share that clock, and nobody sets it: with the wall clock as anchor, a correction of the time of day would be
+    /// hours of world time between two processes.
+    anchor: OnceLock<Duration>,
     anchor_world: Timestamp,
     speed: f64,
+}
+
+/// The machine's steady clock (`CLOCK_MONOTONIC`), since some point in the past.
+fn steady() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
 }
 
 impl Clock {
@@ -37,29 +45,28 @@ impl Clock {
         Self::build(None)
     }
 
-    /// World time is `anchor_world` when the wall clock says `anchor_wall`, and runs `speed` times as fast.
-    #[must_use]
-    pub fn scaled(anchor_wall: Timestamp, anchor_world: Timestamp, speed: f64) -> Self {
-        Self::build(Some(Scaled { anchor_wall: anchor_wall.into(), anchor_world, speed }))
+    /// World time is `anchor_world` when the steady clock says `anchor`, and runs `speed` times as fast.
+    fn scaled(anchor: Duration, anchor_world: Timestamp, speed: f64) -> Self {
+        Self::build(Some(Scaled { anchor: anchor.into(), anchor_world, speed }))
     }
 
     /// A scaled clock that shows `anchor_world` until [`Clock::release`]: a world is built while nothing happens in it.
     #[must_use]
     pub fn held(anchor_world: Timestamp, speed: f64) -> Self {
-        Self::build(Some(Scaled { anchor_wall: OnceLock::new(), anchor_world, speed }))
+        Self::build(Some(Scaled { anchor: OnceLock::new(), anchor_world, speed }))
     }
 
     /// Lets a held clock run; any other is left as it is.
     pub fn release(&self) {
         if let Some(scaled) = &self.0.scaled {
-            scaled.anchor_wall.get_or_init(|| self.wall());
+            scaled.anchor.get_or_init(steady);
         }
     }
 
     /// A scaled clock that shows `anchor_world` now.
     #[must_use]
     pub fn scaled_from_now(anchor_world: Timestamp, speed: f64) -> Self {
-        Self::scaled(Timestamp::now(), anchor_world, speed)
+        Self::scaled(steady(), anchor_world, speed)
     }
 
     fn build(scaled: Option<Scaled>) -> Self {
@@ -69,10 +76,9 @@ impl Clock {
     /// World time now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        let wall = self.wall();
-        let Some(scaled) = &self.0.scaled else { return wall };
-        let Some(anchor_wall) = scaled.anchor_wall.get() else { return scaled.anchor_world };
-        let passed = wall.duration_since(*anchor_wall).as_secs_f64() * scaled.speed;
+        let Some(scaled) = &self.0.scaled else { return self.wall() };
+        let Some(anchor) = scaled.anchor.get() else { return scaled.anchor_world };
+        let passed = steady().saturating_sub(*anchor).as_secs_f64() * scaled.speed;
         let passed = jiff::SignedDuration::try_from_secs_f64(passed).unwrap_or(jiff::SignedDuration::ZERO);
         scaled.anchor_world.checked_add(passed).unwrap_or(Timestamp::MAX)
     }
@@ -112,22 +118,22 @@ impl Clock {
         self.sleep(left).await;
     }
 
-    /// How one process tells another which world time it is: `wall-anchor,world-anchor,speed`. `None` for a real
-    /// clock, and for one that is held.
+    /// How one process tells another on this machine which world time it is: `anchor,world-anchor,speed`, the anchor in
+    /// nanoseconds of the steady clock. `None` for a real clock, and for one that is held.
     #[must_use]
     pub fn to_env(&self) -> Option<String> {
         let scaled = self.0.scaled.as_ref()?;
-        Some(format!("{},{},{}", scaled.anchor_wall.get()?, scaled.anchor_world, scaled.speed))
+        Some(format!("{},{},{}", scaled.anchor.get()?.as_nanos(), scaled.anchor_world, scaled.speed))
     }
 
     /// Reads what [`Clock::to_env`] wrote; `None` when it is not of that form.
     #[must_use]
     pub fn from_env(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, ',');
-        let anchor_wall = parts.next()?.parse().ok()?;
+        let anchor = Duration::from_nanos(parts.next()?.parse().ok()?);
         let anchor_world = parts.next()?.parse().ok()?;
         let speed: f64 = parts.next()?.parse().ok()?;
-        (speed.is_finite() && speed > 0.0).then(|| Self::scaled(anchor_wall, anchor_world, speed))
+        (speed.is_finite() && speed > 0.0).then(|| Self::scaled(anchor, anchor_world, speed))
     }
 }
 
@@ -164,6 +170,6 @@ mod tests {
         held.release();
         assert!(held.now() >= world && held.to_env().is_some());
         assert!(Clock::from_env("yesterday").is_none());
-        assert!(Clock::from_env(&format!("{world},{world},-1")).is_none());
+        assert!(Clock::from_env(&format!("1,{world},-1")).is_none());
     }
 }

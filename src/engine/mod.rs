@@ -10,6 +10,8 @@ mod run;
 mod state;
 mod step;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use event::{Answer, Event, Listener, Question, SeenEvent};
 pub use facts::{Candidate, Fact, Facts, Rollback, Shipped, WorkflowRun};

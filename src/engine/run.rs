@@ -278,11 +278,14 @@ impl<'a> Engine<'a> {
         let since = self.clock.now();
         let until = step.deadline().and_then(|limit| since.checked_add(limit).ok());
         let mut acted = false;
-        let mut just_acted = false;
         let mut failed_looks = 0;
+        // The look before the last act does not count: what was just done deserves one more look before the time is
+        // called up, and so does a look that was not answered.
+        let mut time_was_up = false;
         let mut waited_for;
         loop {
             let looked_at = self.clock.now();
+            let mut acted_now = false;
             match self.look(step).await {
                 Err(error) if error.is_transient() && failed_looks < FAILED_LOOKS => {
                     failed_looks += 1;
@@ -312,7 +315,7 @@ impl<'a> Engine<'a> {
                             Act::Done(done) => return self.done(step, title, done).await,
                             Act::Waiting { note } => {
                                 acted = true;
-                                just_acted = true;
+                                acted_now = true;
                                 if !note.is_empty() {
                                     waited_for = note;
                                 }
@@ -321,10 +324,11 @@ impl<'a> Engine<'a> {
                     }
                 }
             }
-            // What was just done, or not answered, deserves another look before the time is called up.
-            let judged = !std::mem::take(&mut just_acted) && failed_looks == 0;
-            if judged && until.is_some_and(|until| looked_at >= until) {
-                return Err(step.overdue(&waited_for));
+            if until.is_some_and(|until| looked_at >= until) && failed_looks == 0 {
+                if time_was_up || !acted_now {
+                    return Err(step.overdue(&waited_for));
+                }
+                time_was_up = true;
             }
             self.tell(SeenEvent::Waiting { id: step.id(), note: waited_for.clone(), since, until });
             self.pause(step, &waited_for).await?;

@@ -1,25 +1,22 @@
 //! Wrong and hostile input: a clear error, the right exit code, and nothing changed.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::support::{BIN, Ran, World};
+use crate::support::{BIN, Ran, Running, World};
 
 /// The tool with only a configuration file: nothing is there that it could contact.
 fn with_config(yaml: &[u8], args: &[&str]) -> Ran {
     let home = tempfile::TempDir::new().expect("a temporary directory");
     let path = home.path().join("gospel-release.yaml");
     std::fs::write(&path, yaml).expect("write the file");
-    let output = Command::new(BIN)
-        .args(args)
+    let mut tool = Command::new(BIN);
+    tool.args(args)
         .current_dir(home.path())
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", home.path())
-        .stdin(Stdio::null())
-        .output()
-        .expect("run the tool");
-    Ran::of(output)
+        .env("HOME", home.path());
+    Running::start(tool).end()
 }
 
 #[test]
@@ -94,22 +91,55 @@ fn torn_and_corrupt_journals() {
     cut(&path, |_| "{\"v\":2,\"seq\":1}\n".to_owned());
     world.tool(&["runs", "log"]).ended(3).says("format 2");
     // The shared copy is whole: another machine goes on, and meets the same refusal.
-    let elsewhere = Ran::of(world.tool_on("oncall", &["resume"]).output().expect("run"));
+    let elsewhere = Running::start(world.tool_on("oncall", &["resume"])).end();
     elsewhere.ended(15).says("rejected");
 }
 
 #[test]
-fn a_journal_that_cannot_be_written_stops_the_run() {
+fn a_state_directory_that_cannot_be_made_stops_the_run() {
     let world = World::serve("clean", 3600);
     let refs = world.refs();
-    // /dev/full answers every write with "no space left on device".
-    let state = world.state("full");
+    let state = world.state("blocked");
     std::fs::create_dir_all(&state).expect("a directory");
     std::fs::write(state.join("gospel-release"), "in the way").expect("a file");
-    let ran = Ran::of(world.tool_on("full", &["promote", "--yes"]).output().expect("run"));
+    let ran = Running::start(world.tool_on("blocked", &["promote", "--yes"])).end();
     ran.ended(3).says("state directory").says("XDG_STATE_HOME");
     assert_eq!(world.refs(), refs);
     assert_eq!(world.lock_holder(), "", "the lock is given back");
+}
+
+/// A disk that fills up in the middle of a run: the run stops before the next act, says where it stands, and another
+/// machine goes on from the shared copy.
+#[test]
+fn a_full_disk_stops_the_run_and_loses_nothing() {
+    let world = World::serve("clean", 3600);
+    let state = world.state("full");
+    std::fs::create_dir_all(&state).expect("a directory");
+    let tool = world.tool_on("full", &["promote", "--yes"]);
+    let ran = Running::start(on_a_small_disk(&tool, &state)).end();
+    ran.ended(3).says("journal.jsonl").says("gospel-release resume");
+    let runs = world.workflow_runs("release/v1.2.0").len();
+    let elsewhere = Running::start(world.tool_on("oncall", &["resume", "--yes", "--takeover"])).end();
+    elsewhere.ended(0);
+    assert_eq!(world.serving(), world.soaked());
+    assert_eq!(world.workflow_runs("release/v1.2.0").len(), 1, "{runs} before");
+}
+
+/// The same command with `state` on a file system of a few pages; where we may not mount one, with files that may not grow
+/// beyond that, which fails at the same writes.
+fn on_a_small_disk(tool: &Command, state: &Path) -> Command {
+    let mounts = Command::new("unshare").args(["-rm", "true"]).output().is_ok_and(|output| output.status.success());
+    let mut command = Command::new(if mounts { "unshare" } else { "sh" });
+    if mounts {
+        command.args(["-rm", "sh", "-c", "mount -t tmpfs -o size=16k full \"$0\" && exec \"$@\""]).arg(state);
+    } else {
+        command.args(["-c", "trap '' XFSZ; ulimit -f 32; exec \"$@\"", "sh"]);
+    }
+    command.arg(tool.get_program()).args(tool.get_args());
+    for (name, value) in tool.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command
 }
 
 #[test]

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::support::{Ran, World};
+use crate::support::{Ran, Running, World};
 
 const SPEED: u32 = 7200;
 const TAG: &str = "release/v1.2.0";
@@ -44,18 +43,11 @@ fn projection(world: &World) -> Value {
     })
 }
 
-/// How often the team was told; nobody can look that up, so a crash between intent and end leaves it at once or never.
-fn told(world: &World) -> usize {
-    let url = format!("{}/received", world.url("webhook"));
-    let output = std::process::Command::new("curl").args(["-sS", &url]).output().expect("curl");
-    serde_json::from_slice::<Value>(&output.stdout).ok().and_then(|all| Some(all.as_array()?.len())).expect("a list")
-}
-
 /// The cells of an uninterrupted run, and the world after it.
 fn uninterrupted() -> (Vec<String>, Value) {
     let world = World::serve("clean", SPEED);
     world.tool(&PROMOTE).ended(0);
-    assert_eq!(told(&world), 1);
+    assert_eq!(world.told().len(), 1);
     let runs = world.state("laptop").join("gospel-release/rehearsal/gospelib");
     let run = std::fs::read_dir(&runs).expect("runs").next().expect("a run").expect("a directory").path();
     let journal = std::fs::read_to_string(run.join("journal.jsonl")).expect("a journal");
@@ -76,11 +68,15 @@ fn die_and_go_on(cell: &str, moment: &str, expected: &Value) -> Result<(), Strin
     let world = World::serve("clean", SPEED);
     let mut dying = world.tool_on("laptop", &PROMOTE);
     dying.env("GOSPEL_RELEASE_FAILPOINT", format!("{cell}={moment}"));
-    let died = dying.output().expect("run the tool");
-    if died.status.signal() != Some(9) {
-        return Err(format!("it did not die there: {}", Ran::of(died)));
+    let died = Running::start(dying).end();
+    if died.signal != Some(9) {
+        return Err(format!("it did not die there: {died}"));
     }
-    let elsewhere = |args: &[&str]| Ran::of(world.tool_on("oncall", args).env("USER", "olga").output().expect("run"));
+    let elsewhere = |args: &[&str]| {
+        let mut tool = world.tool_on("oncall", args);
+        tool.env("USER", "olga");
+        Running::start(tool).end()
+    };
     let mut went_on = elsewhere(&["resume", "--takeover", "--yes", "--set", "lock.lease=1s"]);
     if went_on.exit == 2 {
         // It died before anything was shared, or after everything was done.
@@ -101,7 +97,8 @@ fn die_and_go_on(cell: &str, moment: &str, expected: &Value) -> Result<(), Strin
     if now != *expected {
         return Err(format!("the world differs\n{}\n{went_on}", difference(expected, &now)));
     }
-    match told(&world) {
+    // Nobody can ask a webhook whether it was called: a crash between intent and end leaves it at once or never.
+    match world.told().len() {
         1 => Ok(()),
         0 if cell == "step-intent:webhook" || (cell == "step-done:webhook" && moment == "before") => Ok(()),
         times => Err(format!("the team was told {times} times\n{went_on}")),
@@ -149,10 +146,9 @@ fn of_many_promoters_one_proceeds() {
     for many in [2, 8] {
         let world = World::serve("clean", SPEED);
         let children: Vec<_> = (0..many)
-            .map(|index| world.tool_on(&format!("laptop-{index}"), &["promote", "--yes"]).spawn().expect("start"))
+            .map(|index| Running::start(world.tool_on(&format!("laptop-{index}"), &["promote", "--yes"])))
             .collect();
-        let ran: Vec<Ran> =
-            children.into_iter().map(|child| Ran::of(child.wait_with_output().expect("wait"))).collect();
+        let ran: Vec<Ran> = children.into_iter().map(Running::end).collect();
         let won = ran.iter().filter(|ran| ran.exit == 0).count();
         assert_eq!(won, 1, "{ran:#?}");
         for lost in ran.iter().filter(|ran| ran.exit != 0) {
@@ -161,7 +157,7 @@ fn of_many_promoters_one_proceeds() {
             assert!(lost.stderr.contains("run 2025"), "{lost}");
         }
         assert_eq!(world.workflow_runs(TAG).len(), 1);
-        assert_eq!(told(&world), 1);
+        assert_eq!(world.told().len(), 1);
     }
 }
 
@@ -171,7 +167,8 @@ fn a_dead_holders_lock_is_taken_on_request() {
     let world = World::serve("clean", SPEED);
     let lease = ["--set", "lock.lease=1s"];
     let mut dying = world.tool_on("laptop", &[&["promote", "--yes"][..], &lease].concat());
-    dying.env("GOSPEL_RELEASE_FAILPOINT", "step-intent:tag=after").output().expect("run");
+    dying.env("GOSPEL_RELEASE_FAILPOINT", "step-intent:tag=after");
+    assert_eq!(Running::start(dying).end().signal, Some(9));
     world.tool(&[&["resume"][..], &lease].concat()).ended(13).says("--takeover");
     assert!(!world.tags().contains(TAG), "nothing was changed by the refused resume");
     world.tool(&[&["resume", "--takeover"][..], &lease].concat()).ended(0);

@@ -1,8 +1,8 @@
 //! The commands that a reader copies from the README are run, in its order.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::support::{BIN, Ran, World};
+use crate::support::{BIN, Ran, Running, World};
 
 const README: &str = include_str!("../../README.md");
 
@@ -76,34 +76,32 @@ fn the_readmes_commands_run() {
 
 fn embedded(args: &[&str]) -> Ran {
     let home = tempfile::TempDir::new().expect("a temporary directory");
-    let output = Command::new(BIN)
-        .args(args)
+    let mut tool = Command::new(BIN);
+    tool.args(args)
         .env("HOME", home.path())
         .env_remove("XDG_STATE_HOME")
         // What a person has set must not reach a rehearsal.
         .env("AWS_PROFILE", "someone-elses-production")
         .env("KUBECONFIG", "/nowhere/real")
-        .env("GH_TOKEN", "a-real-one")
-        .stdin(Stdio::null())
-        .output()
-        .expect("run the tool");
-    Ran::of(output)
+        .env("GH_TOKEN", "a-real-one");
+    Running::start(tool).end()
 }
 
 #[test]
 fn the_two_commands_are_named() {
     let commands = commands();
     assert!(commands.contains(&"cargo run -- promote --rehearse".to_owned()));
-    assert!(commands.contains(&"cargo test".to_owned()));
+    assert!(commands.contains(&"cargo nextest run".to_owned()));
 }
 
 /// No terminal colours where nobody asked for them, and all of them where somebody did.
 #[test]
 fn no_color_is_honoured() {
     let list = |name: &str, value: &str| {
-        let output =
-            Command::new(BIN).args(["doctor"]).env(name, value).env("HOME", "/nonexistent").output().expect("run");
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+        let mut tool = Command::new(BIN);
+        tool.args(["doctor"]).env(name, value).env("HOME", "/nonexistent");
+        let ran = Running::start(tool).end();
+        ran.stdout + &ran.stderr
     };
     assert!(!list("NO_COLOR", "1").contains('\u{1b}'));
     assert!(list("CLICOLOR_FORCE", "1").contains('\u{1b}'));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{Ran, World};
+use crate::support::{Ran, Running, World};
 
 /// World seconds a second.
 const SPEED: u32 = 3600;
@@ -196,11 +196,10 @@ fn soaked_bytes_demanded() {
 
 #[test]
 fn every_scenario_is_tried() {
-    let listed = std::process::Command::new(crate::support::BIN)
-        .args(["rehearse", "list", "--output", "json"])
-        .output()
-        .expect("rehearse list");
-    let all: Vec<serde_json::Value> = serde_json::from_slice(&listed.stdout).expect("a JSON list");
-    let names: BTreeSet<&str> = all.iter().filter_map(|scenario| scenario["name"].as_str()).collect();
+    let mut list = std::process::Command::new(crate::support::BIN);
+    list.args(["rehearse", "list", "--output", "json"]);
+    let all = Running::start(list).end().json();
+    let names: BTreeSet<&str> =
+        all.as_array().into_iter().flatten().filter_map(|scenario| scenario["name"].as_str()).collect();
     assert_eq!(names, TRIED.iter().copied().collect());
 }

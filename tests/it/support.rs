@@ -1,15 +1,24 @@
 //! A served world, the real binary against it, and looks at both from outside.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// The binary under test.
 pub const BIN: &str = env!("CARGO_BIN_EXE_gospel-release");
+
+/// Longest life of one program, and longest wait for one answer: far above any good one, so that a hang is a failure that
+/// says what was printed.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Longest wait for one answer of a world.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// A rehearsed production in a process of its own; ended when dropped.
 pub struct World {
@@ -38,9 +47,14 @@ impl World {
             .stderr(Stdio::inherit())
             .spawn()
             .expect("start rehearse serve");
-        let mut line = String::new();
+        let (tell, told) = channel();
         let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("the manifest");
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = BufReader::new(stdout).read_line(&mut line);
+            let _ = tell.send(line);
+        });
+        let line = told.recv_timeout(PATIENCE).expect("a manifest in time");
         let manifest = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
         Self { child, manifest, home }
     }
@@ -53,13 +67,12 @@ impl World {
             command.env(name, value.as_str().expect("a string"));
         }
         command.env("HOME", self.home.path()).env("XDG_STATE_HOME", self.state(machine)).env("USER", "tess");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     /// Runs the tool to its end.
     pub fn tool(&self, args: &[&str]) -> Ran {
-        Ran::of(self.tool_on("laptop", args).output().expect("run the tool"))
+        Running::start(self.tool_on("laptop", args)).end()
     }
 
     pub fn state(&self, machine: &str) -> PathBuf {
@@ -74,7 +87,7 @@ impl World {
     pub fn github(&self, path: &str) -> Value {
         let url = format!("{}/repos/gospelib/gospelib/{path}", self.url("github"));
         block_on(async {
-            let client = reqwest::Client::new();
+            let client = reqwest::Client::builder().timeout(ANSWER).build().expect("a client");
             // The flaky world answers 429 and 500 to us too.
             for _ in 0..20 {
                 let request = client.get(&url).bearer_auth("ghp_rehearsal").header("user-agent", "test");
@@ -110,14 +123,10 @@ impl World {
     /// The remote's refs: name to SHA (tags also peeled, as `name^{}`).
     pub fn refs(&self) -> BTreeMap<String, String> {
         for _ in 0..20 {
-            let output = Command::new("git")
-                .args(["ls-remote", self.manifest["git"].as_str().expect("git")])
-                .env("GIT_TERMINAL_PROMPT", "0")
-                .output()
-                .expect("git ls-remote");
-            if output.status.success() {
-                let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                return text
+            let ran = git(self.home.path(), &["ls-remote", self.manifest["git"].as_str().expect("git")]);
+            if ran.exit == 0 {
+                return ran
+                    .stdout
                     .lines()
                     .filter_map(|line| line.split_once('\t'))
                     .map(|(sha, name)| (name.to_owned(), sha.to_owned()))
@@ -177,6 +186,7 @@ impl World {
         let token = config["users"][0]["user"]["token"].as_str().expect("a token");
         block_on(async {
             let client = reqwest::Client::builder()
+                .timeout(ANSWER)
                 .tls_certs_only([reqwest::Certificate::from_pem(&ca).expect("a PEM certificate")])
                 .build()
                 .expect("a client");
@@ -212,15 +222,29 @@ impl World {
             run_git(self.home.path(), &["clone", "--quiet", url, "look"]);
         }
         run_git(&dir, &["fetch", "--quiet", "origin", "main"]);
-        String::from_utf8_lossy(&run_git(&dir, &["show", &format!("FETCH_HEAD:{path}")]).stdout).into_owned()
+        run_git(&dir, &["show", &format!("FETCH_HEAD:{path}")]).stdout
+    }
+
+    /// What the team was told, oldest first.
+    pub fn told(&self) -> Vec<Value> {
+        let mut command = Command::new("curl");
+        command.args(["-sS", &format!("{}/received", self.url("webhook"))]);
+        Running::start(command).end().json().as_array().cloned().expect("a list")
     }
 }
 
-fn run_git(dir: &Path, args: &[&str]) -> Output {
+/// One run of git; it never asks.
+pub fn git(dir: &Path, args: &[&str]) -> Ran {
+    let mut command = Command::new("git");
+    command.args(args).current_dir(dir).env("GIT_TERMINAL_PROMPT", "0");
+    Running::start(command).end()
+}
+
+fn run_git(dir: &Path, args: &[&str]) -> Ran {
     for _ in 0..20 {
-        let output = Command::new("git").args(args).current_dir(dir).output().expect("git");
-        if output.status.success() {
-            return output;
+        let ran = git(dir, args);
+        if ran.exit == 0 {
+            return ran;
         }
     }
     panic!("git {args:?} never worked")
@@ -243,23 +267,79 @@ impl Drop for World {
     }
 }
 
+/// A program under way. Its life is bounded: one that hangs is killed, and what it printed is in the failure.
+pub struct Running {
+    child: Child,
+    shown: String,
+    stdout: Receiver<Vec<u8>>,
+    stderr: Receiver<Vec<u8>>,
+}
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        let shown = format!("{command:?}");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
+        let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        Self { child, shown, stdout: collect(stdout), stderr: collect(stderr) }
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ran {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                break status;
+            }
+            if begun.elapsed() > PATIENCE {
+                let _ = self.child.kill();
+                let status = self.child.wait().expect("wait");
+                panic!("it did not end within {PATIENCE:?}: {}\n{}", self.shown, self.left(status));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        self.left(status)
+    }
+
+    fn left(&self, status: ExitStatus) -> Ran {
+        use std::os::unix::process::ExitStatusExt;
+        let text = |from: &Receiver<Vec<u8>>| {
+            let bytes = from.recv_timeout(Duration::from_secs(20));
+            bytes.map_or_else(
+                |_| "(something that it started still holds this stream)".to_owned(),
+                |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+            )
+        };
+        Ran {
+            exit: status.code().unwrap_or(-1),
+            signal: status.signal(),
+            stdout: text(&self.stdout),
+            stderr: text(&self.stderr),
+        }
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        let _ = tell.send(bytes);
+    });
+    told
+}
+
 /// What a run of the tool left behind.
 #[derive(Debug)]
 pub struct Ran {
+    /// -1 when a signal ended it.
     pub exit: i32,
+    pub signal: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Ran {
-    pub fn of(output: Output) -> Self {
-        Self {
-            exit: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
     /// The JSON document on standard output.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
