@@ -17,6 +17,7 @@ pub mod promql;
 pub mod scenario;
 pub mod serve;
 pub mod shape;
+pub mod switches;
 pub mod traffic;
 pub mod webhook;
 pub mod world;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Version;
 use crate::error::{Error, Result};
 
 /// File name and text of every scenario, in the order in which `rehearse list` shows them.
@@ -31,6 +32,19 @@ const FILES: &[(&str, &str)] = &[
     ("wrong-cluster", include_str!("scenarios/wrong-cluster.yaml")),
     ("lock-held", include_str!("scenarios/lock-held.yaml")),
     ("api-flaky", include_str!("scenarios/api-flaky.yaml")),
+    ("bad-release", include_str!("scenarios/bad-release.yaml")),
+    ("rollback-image-expired", include_str!("scenarios/rollback-image-expired.yaml")),
+    ("rollback-schema-incompatible", include_str!("scenarios/rollback-schema-incompatible.yaml")),
+    ("argo-stuck-during-rollback", include_str!("scenarios/argo-stuck-during-rollback.yaml")),
+    ("argo-self-heal", include_str!("scenarios/argo-self-heal.yaml")),
+    ("git-down", include_str!("scenarios/git-down.yaml")),
+    ("argo-down", include_str!("scenarios/argo-down.yaml")),
+    ("overlay-edited-by-others", include_str!("scenarios/overlay-edited-by-others.yaml")),
+    ("main-moved", include_str!("scenarios/main-moved.yaml")),
+    ("merge-conflict", include_str!("scenarios/merge-conflict.yaml")),
+    ("protected-main", include_str!("scenarios/protected-main.yaml")),
+    ("hotfix-retriggers-workflow", include_str!("scenarios/hotfix-retriggers-workflow.yaml")),
+    ("ecr-immutable-retag", include_str!("scenarios/ecr-immutable-retag.yaml")),
 ];
 
 /// One YAML file under `scenarios/`, compiled in.
@@ -92,7 +106,15 @@ pub struct Knobs {
     pub workflow: WorkflowFault,
     /// A production pod of the new version that does not come up.
     pub pod: Option<PodFault>,
+    /// A service of the candidate that goes wrong only once it is live.
+    pub bad_release: Option<BadRelease>,
     pub argo: ArgoFault,
+    /// The Git hosting and its API answer 503 to everything, until somebody repairs them (`urls.control`).
+    pub git_down: bool,
+    /// What colleagues did on main before the story begins.
+    pub past: Vec<Deed>,
+    pub main: MainFault,
+    pub images: ImageFault,
     /// Others push to main while we work, and a push of ours is refused once.
     pub git_race: bool,
     /// The configured cluster ARN is not the one that answers.
@@ -212,6 +234,60 @@ pub struct ArgoFault {
     pub stale_for: Option<String>,
     /// An older operation hangs from the start, and blocks every sync until it is terminated.
     pub stuck: bool,
+    /// The controller does nothing at all, until somebody repairs it (`urls.control`).
+    pub down: bool,
+}
+
+/// In production, pods of the candidate's image of this service fail 8 % of their requests, a while after they are
+/// ready. Other images of it are well, on staging the same one is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BadRelease {
+    pub service: String,
+    /// World time from a pod's readiness to its first failures.
+    pub after: String,
+}
+
+/// A part of the past that only some stories have (`story` in `git/files/history.yaml`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deed {
+    /// v1.1.1 brought a migration that renames a column which v1.1.0's code reads.
+    RenamedColumn,
+    /// People changed other parts of the production overlay since v1.1.1.
+    OverlayEdits,
+    /// Main has another line where a hotfix on v1.1.1 would change it.
+    SameLine,
+}
+
+/// What happens to pushes to main.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MainFault {
+    /// A colleague's commit lands just before our first push to main.
+    pub moves: bool,
+    /// Branch protection demands a pull request of people; the workflow may push.
+    pub protected: bool,
+}
+
+/// What ECR has, and what it refuses.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageFault {
+    /// A lifecycle rule has deleted this release's image of this service.
+    pub expired: Option<Expired>,
+    /// The first tag `hotfix-…` that is pushed names an earlier try's bytes already.
+    pub retag: bool,
+    /// Nobody may push.
+    pub push_denied: bool,
+}
+
+/// An image that is no longer there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expired {
+    pub service: String,
+    pub version: Version,
 }
 
 /// Somebody else's run holds the Lease.
@@ -236,7 +312,7 @@ mod tests {
             assert!(scenario.exit.contains_key("promote"), "{file}");
             assert!(!scenario.breaks.is_empty() && !scenario.engineer.is_empty(), "{file}");
         }
-        assert_eq!(FILES.len(), 23);
+        assert_eq!(FILES.len(), 36);
         assert!(Scenario::named("clean").unwrap().world.soak.hours > 24.0);
     }
 

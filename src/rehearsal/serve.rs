@@ -26,6 +26,7 @@ use super::kube::{self, AuthTokens, AwsKey, Identity, Store};
 use super::postgres::{self, Databases};
 use super::programs;
 use super::shape::Shape;
+use super::switches::{self, Switches};
 use super::traffic::Traffic;
 use super::webhook::Webhook;
 use super::world::Past;
@@ -94,6 +95,7 @@ struct Endpoints {
     prometheus: String,
     services: String,
     webhook: String,
+    control: String,
     databases: BTreeMap<String, SocketAddr>,
 }
 
@@ -105,6 +107,7 @@ struct Listeners {
     prometheus: TcpListener,
     services: TcpListener,
     webhook: TcpListener,
+    control: TcpListener,
     databases: BTreeMap<String, TcpListener>,
 }
 
@@ -132,6 +135,7 @@ impl Rehearsal {
         let hub = Hub::new(&shape, &scenario, &repo, &past, start, seed);
         hub.serve_at(&at.github);
 
+        let switches = Switches::new(&scenario);
         let clock = Clock::held(start, options.speed);
         registry.keep_time(&clock);
         let world = Arc::new(World {
@@ -146,6 +150,7 @@ impl Rehearsal {
             hub,
             databases,
             traffic: Traffic::new(start),
+            switches,
         });
         controllers::seed(&world);
         attest(&world)?;
@@ -274,6 +279,7 @@ impl Listeners {
             prometheus: bind().await?,
             services: bind().await?,
             webhook: bind().await?,
+            control: bind().await?,
             databases: databases.into_iter().collect(),
         })
     }
@@ -290,6 +296,7 @@ impl Listeners {
             prometheus: http(&self.prometheus)?,
             services: http(&self.services)?,
             webhook: http(&self.webhook)?,
+            control: http(&self.control)?,
             databases: databases.collect::<Result<_>>()?,
         })
     }
@@ -307,7 +314,8 @@ impl Listeners {
         });
         let hosting = flaky(git::http::router(world.clone()), Api::Git);
         let github = flaky(github::router(world.clone()), Api::GitHub).merge(hosting);
-        to.spawn(plain(self.github, github));
+        to.spawn(plain(self.github, switches::outage(github, world.clone())));
+        to.spawn(plain(self.control, switches::router(world.clone())));
         to.spawn(plain(self.aws, flaky(aws::router(world.clone(), cluster), Api::Aws)));
         to.spawn(plain(self.prometheus, flaky(prometheus::router(world.clone()), Api::Prometheus)));
         to.spawn(plain(self.services, kubelet::direct(world.clone())));
@@ -333,6 +341,7 @@ fn manifest(world: &World, layout: &Layout, at: &Endpoints) -> Manifest {
         ("prometheus", &at.prometheus),
         ("services", &at.services),
         ("webhook", &at.webhook),
+        ("control", &at.control),
     ];
     Manifest {
         scenario: world.scenario.name.clone(),

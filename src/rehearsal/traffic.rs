@@ -42,6 +42,8 @@ pub struct Life {
     pub from: f64,
     /// `None` while it lives.
     pub until: Option<f64>,
+    /// From when this container fails more than others of its service, and how much.
+    fails: Option<(f64, f64)>,
 }
 
 impl Traffic {
@@ -60,8 +62,7 @@ impl Traffic {
     /// Looks at the pods as they are now: a new ready one begins a life, a vanished or unready one ends it.
     pub fn observe(&self, world: &World) {
         let now = world.clock.now();
-        let ready: Vec<Life> =
-            world.kube.list("pods", None).iter().filter_map(|pod| life_of(&world.shape.project, pod)).collect();
+        let ready: Vec<Life> = world.kube.list("pods", None).iter().filter_map(|pod| life_of(world, pod)).collect();
         let mut lives = self.lock();
         for life in lives.iter_mut().filter(|life| life.until.is_none()) {
             let goes_on = ready
@@ -113,10 +114,10 @@ impl Traffic {
 }
 
 /// The life that a ready pod of the project shows; `None` for other pods.
-fn life_of(project: &str, pod: &Value) -> Option<Life> {
+fn life_of(world: &World, pod: &Value) -> Option<Life> {
     let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
     let service = text("/metadata/labels/app")?;
-    service.strip_prefix(project)?.strip_prefix('-')?;
+    world.shape.service_of(service)?;
     let conditions = pod.pointer("/status/conditions")?.as_array()?;
     let ready = conditions.iter().find(|found| found["type"] == "Ready" && found["status"] == "True")?;
     let began = ready["lastTransitionTime"].as_str().or(text("/status/startTime"))?;
@@ -130,7 +131,28 @@ fn life_of(project: &str, pod: &Value) -> Option<Life> {
         restarts: pod.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64).unwrap_or(0),
         from: seconds(began.parse().ok()?),
         until: None,
+        fails: sick_since(world, pod).map(|began| (seconds(began), SPIKE)),
     })
+}
+
+/// From when a ready pod answers requests with errors: pods of the candidate that the scenario spoils, in production.
+#[must_use]
+pub fn sick_since(world: &World, pod: &Value) -> Option<Timestamp> {
+    let bad = world.scenario.world.bad_release.as_ref()?;
+    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
+    let service = world.shape.service_of(text("/metadata/labels/app")?)?;
+    if service != bad.service || text("/metadata/namespace")? != world.shape.namespace("production") {
+        return None;
+    }
+    let image: ImageRef = text("/spec/containers/0/image")?.parse().ok()?;
+    let digest = world.registry.resolve(&image).or(image.digest)?;
+    if world.past.candidate.images.get(service) != Some(&digest) {
+        return None;
+    }
+    let conditions = pod.pointer("/status/conditions")?.as_array()?;
+    let ready = conditions.iter().find(|found| found["type"] == "Ready" && found["status"] == "True")?;
+    let began: Timestamp = ready["lastTransitionTime"].as_str()?.parse().ok()?;
+    began.checked_add(super::controllers::object::duration(&bad.after)?).ok()
 }
 
 /// Before the first pod that we saw of a service there was another, of the last release: metrics are older than pods.
@@ -143,6 +165,7 @@ fn ancestor(world: &World, lives: &[Life], first: &Life) -> Option<Life> {
         version: version.to_string(),
         from: past,
         until: Some(first.from),
+        fails: None,
         ..first.clone()
     })
 }
@@ -199,10 +222,10 @@ impl Usage {
         if to <= from { 0.0 } else { self.base * (to - from + self.waves.iter().map(wave).sum::<f64>()) }
     }
 
-    /// Share of the requests of a class between two moments that are near each other.
-    fn failed(&self, from: f64, to: f64) -> f64 {
+    /// Requests that fail; `own` is what the answering container adds to what its service does.
+    fn failed(&self, from: f64, to: f64, own: Option<(f64, f64)>) -> f64 {
         let ordinary = |from, to| self.requests(from, to) * ORDINARY_ERRORS;
-        match self.spike {
+        match own.or(self.spike) {
             Some((began, share)) if to > began => {
                 ordinary(from, began.max(from)) + self.requests(began.max(from), to) * share
             }
@@ -268,22 +291,22 @@ pub fn counter(usage: &Usage, peers: &[Life], life: &Life, counted: Counted, at:
     let (mut from, mut total) = (life.from, 0.0);
     for to in edges {
         let alive = peers.iter().filter(|peer| peer.from <= from && peer.until.is_none_or(|until| until >= to)).count();
-        total += amount(usage, counted, from, to) / alive.max(1) as f64;
+        total += amount(usage, life.fails, counted, from, to) / alive.max(1) as f64;
         from = from.max(to);
     }
     if counted == Counted::Seconds { total } else { total.floor() }
 }
 
-fn amount(usage: &Usage, counted: Counted, from: f64, to: f64) -> f64 {
+fn amount(usage: &Usage, fails: Option<(f64, f64)>, counted: Counted, from: f64, to: f64) -> f64 {
     let requests = usage.requests(from, to);
     match counted {
         Counted::Requests => requests,
         Counted::Seconds => requests * usage.mean(),
         Counted::Within(bound) => requests * usage.within(bound),
         Counted::Code("404") => requests * 0.02,
-        Counted::Code("500") => usage.failed(from, to) * 0.7,
-        Counted::Code("503") => usage.failed(from, to) * 0.3,
-        Counted::Code(_) => requests * 0.98 - usage.failed(from, to),
+        Counted::Code("500") => usage.failed(from, to, fails) * 0.7,
+        Counted::Code("503") => usage.failed(from, to, fails) * 0.3,
+        Counted::Code(_) => requests * 0.98 - usage.failed(from, to, fails),
     }
 }
 
@@ -303,7 +326,16 @@ mod tests {
 
     fn life(pod: &str, from: f64, until: Option<f64>) -> Life {
         let text = str::to_owned;
-        Life { namespace: text("n"), service: text("s"), pod: text(pod), version: text("v"), restarts: 0, from, until }
+        Life {
+            namespace: text("n"),
+            service: text("s"),
+            pod: text(pod),
+            version: text("v"),
+            restarts: 0,
+            from,
+            until,
+            fails: None,
+        }
     }
 
     #[test]
@@ -322,8 +354,21 @@ mod tests {
     #[test]
     fn a_spike_raises_only_what_comes_after_it() {
         let (well, sick) = (usage(None), usage(Some((1000.0, 0.08))));
-        assert_eq!(well.failed(0.0, 900.0).to_bits(), sick.failed(0.0, 900.0).to_bits());
-        let share = sick.failed(1000.0, 2000.0) / sick.requests(1000.0, 2000.0);
+        assert_eq!(well.failed(0.0, 900.0, None).to_bits(), sick.failed(0.0, 900.0, None).to_bits());
+        let share = sick.failed(1000.0, 2000.0, None) / sick.requests(1000.0, 2000.0);
         assert!((share - 0.08).abs() < 1e-9, "{share}");
+    }
+
+    #[test]
+    fn a_bad_container_fails_beside_a_good_one() {
+        let usage = usage(None);
+        let bad = Life { fails: Some((1000.0, 0.08)), ..life("new", 0.0, None) };
+        let peers = [life("old", 0.0, None), bad];
+        let failed = |life: &Life, at| {
+            let code = |code| counter(&usage, &peers, life, Counted::Code(code), at);
+            (code("500") + code("503")) / counter(&usage, &peers, life, Counted::Requests, at)
+        };
+        assert!(failed(&peers[1], 900.0) < 0.01, "not before its time");
+        assert!((0.06..0.08).contains(&failed(&peers[1], 9000.0)) && failed(&peers[0], 9000.0) < 0.01);
     }
 }

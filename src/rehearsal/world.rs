@@ -22,6 +22,8 @@ pub struct World {
     pub hub: super::github::Hub,
     pub databases: super::postgres::Databases,
     pub traffic: super::traffic::Traffic,
+    /// Faults that can be repaired while the world runs.
+    pub switches: super::switches::Switches,
 }
 
 /// One set of images that was built from one commit.

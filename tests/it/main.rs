@@ -7,6 +7,7 @@ mod bad_input;
 mod crash;
 mod docs;
 mod house;
+mod incidents;
 mod reference;
 mod scenarios;
 mod support;

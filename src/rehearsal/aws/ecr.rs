@@ -127,12 +127,19 @@ fn image_answer(world: &World, repository: &str, image: &Image, tag: Option<&str
 }
 
 fn put_image(world: &World, call: &Call) -> Result<Value, Fault> {
+    may_push(world, call, "PutImage")?;
+    let tag = call.text("imageTag");
+    if let (true, Some(tag), Some(name)) = (world.scenario.world.images.retag, tag, call.text("repositoryName"))
+        && tag.starts_with("hotfix-")
+        && world.registry.images(name).is_some()
+    {
+        world.registry.try_before(name, tag);
+    }
     let (repository, before) = repository(world, call)?;
     let manifest = call.text("imageManifest").filter(|text| serde_json::from_str::<Value>(text).is_ok());
     let manifest = manifest.ok_or_else(|| invalid("Invalid parameter at 'imageManifest': not a manifest"))?;
     let declared: Value = serde_json::from_str(manifest).unwrap_or_default();
     let media_type = call.text("imageManifestMediaType").or(declared["mediaType"].as_str()).unwrap_or(MANIFEST_TYPE);
-    let tag = call.text("imageTag");
     let same = before.iter().find(|image| image.manifest == manifest);
     if same.is_some_and(|image| tag.is_none_or(|tag| image.tags.iter().any(|known| known == tag))) {
         let text = format!("Image with the same manifest already exists in the '{repository}' repository");
@@ -156,6 +163,21 @@ fn put_image(world: &World, call: &Call) -> Result<Value, Fault> {
     Ok(json!({ "image": image_answer(world, repository, &image, tag) }))
 }
 
+/// IAM is not rehearsed, but for the scenario in which nobody may push.
+fn may_push(world: &World, call: &Call, action: &str) -> Result<(), Fault> {
+    if !world.scenario.world.images.push_denied {
+        return Ok(());
+    }
+    let (account, region) = (account(world), &world.shape.region);
+    let text = format!(
+        "User: arn:aws:sts::{account}:assumed-role/gospelib-release/dana-dev is not authorized to perform: ecr:{action} \
+         on resource: arn:aws:ecr:{region}:{account}:repository/{} because no identity-based policy allows the \
+         ecr:{action} action",
+        call.text("repositoryName").unwrap_or_default()
+    );
+    Err(Fault::new(400, "AccessDeniedException", text))
+}
+
 fn lifecycle_policy(world: &World, call: &Call) -> Result<Value, Fault> {
     let (repository, _) = repository(world, call)?;
     let rule = |priority: u8, description: &str, selection: Value| {
@@ -164,14 +186,34 @@ fn lifecycle_policy(world: &World, call: &Call) -> Result<Value, Fault> {
             "action": { "type": "expire" },
         })
     };
-    let policy = json!({ "rules": [
-        rule(1, "untagged images go after two weeks", json!({
-            "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14,
-        })),
-        rule(2, "the last hundred builds of main stay", json!({
-            "tagStatus": "tagged", "tagPrefixList": ["sha-"], "countType": "imageCountMoreThan", "countNumber": 100,
-        })),
-    ]});
+    let mut rules = vec![
+        rule(
+            1,
+            "untagged images go after two weeks",
+            json!({
+                "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14,
+            }),
+        ),
+        rule(
+            3,
+            "the last hundred builds of main stay",
+            json!({
+                "tagStatus": "tagged", "tagPrefixList": ["sha-"], "countType": "imageCountMoreThan", "countNumber": 100,
+            }),
+        ),
+    ];
+    let expired = world.scenario.world.images.expired.as_ref();
+    if expired.is_some_and(|expired| world.shape.object(&expired.service) == repository) {
+        rules.push(rule(
+            2,
+            "releases go after thirty days",
+            json!({
+                "tagStatus": "tagged", "tagPrefixList": ["v"], "countType": "sinceImagePushed", "countUnit": "days",
+                "countNumber": 30,
+            }),
+        ));
+    }
+    let policy = json!({ "rules": rules });
     Ok(json!({
         "registryId": account(world),
         "repositoryName": repository,

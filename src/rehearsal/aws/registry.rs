@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
@@ -24,6 +25,8 @@ pub struct Registry {
     seed: u64,
     clock: OnceLock<Clock>,
     repositories: Mutex<BTreeMap<String, Repository>>,
+    /// Whether the accident of an earlier try has happened.
+    tried_before: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +61,13 @@ impl Registry {
     #[must_use]
     pub fn new(shape: &Shape, seed: u64) -> Self {
         let repositories = shape.services.iter().map(|service| (shape.object(service), Repository::default()));
-        Self { host: shape.registry(), seed, clock: OnceLock::new(), repositories: Mutex::new(repositories.collect()) }
+        Self {
+            host: shape.registry(),
+            seed,
+            clock: OnceLock::new(),
+            repositories: Mutex::new(repositories.collect()),
+            tried_before: AtomicBool::new(false),
+        }
     }
 
     /// From now on a push is dated by this clock; before, it is dated with the epoch (see [`Registry::date`]).
@@ -145,6 +154,15 @@ impl Registry {
                 tags.insert(tag.to_owned(), digest.clone());
                 Ok(())
             }
+        }
+    }
+
+    /// An earlier try has pushed other bytes under this tag; it happens once.
+    pub fn try_before(&self, repository: &str, tag: &str) {
+        if !self.tried_before.swap(true, Ordering::Relaxed) {
+            let earlier = self.build(repository, tag, "an earlier try");
+            // A tag that is there already is trouble enough.
+            let _ = self.tag(repository, tag, &earlier);
         }
     }
 

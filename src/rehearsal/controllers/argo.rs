@@ -2,7 +2,8 @@
 //!
 //! Behaviour from Argo CD's source (controller/appcontroller.go, controller/sync.go, v3): `operation` stays on the
 //! object until the operation has completed; a request clears `operationState`; auto-sync never tries a revision
-//! twice; self-heal is a partial sync and leaves no history entry.
+//! twice; self-heal is a partial sync, backs off, and leaves no history entry; a repository that cannot be read is a
+//! ComparisonError, and whatever is not OutOfSync is not synced by itself.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::compare::{self, Comparison};
 use super::memory::Memory;
 use super::object::{
-    annotation, duration, fnv, is_terminating, later, name, namespace, seconds, stamp, text, versions,
+    annotation, duration, fnv, is_terminating, later, name, namespace, number, seconds, stamp, text, time, versions,
 };
 use super::sync;
 use crate::rehearsal::World;
@@ -22,8 +23,13 @@ pub const REFRESH: &str = "argocd.argoproj.io/refresh";
 
 /// World time between two looks at Git; a webhook would be as fast.
 const LOOK_EVERY: i64 = 30;
-/// World time until a change by others is reverted (`--self-heal-timeout-seconds`).
-const SELF_HEAL_AFTER: i64 = 5;
+/// Seconds after an operation until the next attempt at self-healing: the first comes at once
+/// (`--self-heal-backoff-timeout-seconds` 2, `-factor` 3, `-cap-seconds` 300).
+const SELF_HEAL_BACKOFF: [i64; 7] = [0, 2, 6, 18, 54, 162, 300];
+/// A success that is so old makes the next attempt the first (`--self-heal-backoff-cooldown-seconds`).
+const SELF_HEAL_COOLDOWN: i64 = 330;
+/// World time for which the answer of a repository is believed (repo-server, `--revision-cache-expiration`).
+const REVISION_CACHE: SignedDuration = SignedDuration::from_mins(3);
 /// World time between two writes of `reconciledAt` where nothing changes.
 const RECONCILE_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// Entries of `status.history` (Argo's default `revisionHistoryLimit`).
@@ -39,10 +45,12 @@ pub struct Attention {
     /// Since when a new commit is kept from Argo's eyes (scenario).
     held_since: Option<Timestamp>,
     out_of_sync_since: Option<Timestamp>,
+    /// Since when the repository cannot be read, and whether what was read of it is too old by now.
+    blind_since: Option<Timestamp>,
+    blind: bool,
     start_at: Option<Timestamp>,
     /// When the running operation is done; `None` for one that hangs.
     done_at: Option<Timestamp>,
-    heals: i64,
     /// What was there when a comparison found nothing to do, and when it was.
     quiet: Option<u64>,
     rendered: Vec<(String, Rendered)>,
@@ -116,12 +124,24 @@ fn versions_of(world: &World, attention: &Attention, app: &Value) -> u64 {
             .map(|plural| versions(&world.kube.list(plural, Some(space))).to_string())
             .into();
     parts.push(attention.seen.clone().unwrap_or_default());
+    parts.push(attention.blind.to_string());
     parts.push(text(app, "/metadata/resourceVersion").to_owned());
     fnv(&parts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Looks at the branch, when it is time or somebody asks.
 fn look(world: &World, memory: &mut Memory, attention: &mut Attention, app: &Value, asked: bool, now: Timestamp) {
+    if world.switches.git_down() {
+        let blind_at = later(*attention.blind_since.get_or_insert(now), REVISION_CACHE);
+        attention.blind |= asked || blind_at <= now;
+        if !attention.blind {
+            memory.wake(blind_at);
+        }
+        return;
+    }
+    if attention.blind_since.take().is_some() {
+        (attention.blind, attention.look_at) = (false, None);
+    }
     if !asked && attention.seen.is_some() && attention.look_at.is_some_and(|at| at > now) {
         attention.look_at.into_iter().for_each(|at| memory.wake(at));
         return;
@@ -205,6 +225,9 @@ fn start_operation(world: &World, memory: &mut Memory, attention: &mut Attention
         "startedAt": stamp(now),
         "syncResult": { "revision": revision.clone().unwrap_or_else(|| asked.to_owned()), "source": source },
     });
+    if attention.blind {
+        return complete(attention, app, "Error", &format!("ComparisonError: {}", unreadable(world)), now);
+    }
     if revision.is_none() {
         let message =
             format!("ComparisonError: Failed to load target state: unable to resolve '{asked}' to a commit SHA");
@@ -280,7 +303,7 @@ fn observe(world: &World, attention: &mut Attention, app: &mut Value, now: Times
     let revision = attention.seen.clone()?;
     let path = text(app, "/spec/source/path").to_owned();
     let compared_to = json!({ "destination": app["spec"]["destination"], "source": app["spec"]["source"] });
-    let rendered = attention.render(world, &revision, &path);
+    let rendered = if attention.blind { Err(unreadable(world)) } else { attention.render(world, &revision, &path) };
     let desired = match rendered {
         Ok(desired) => desired,
         Err(error) => {
@@ -312,6 +335,16 @@ fn observe(world: &World, attention: &mut Attention, app: &mut Value, now: Times
         attention.out_of_sync_since.get_or_insert(now);
     }
     Some(comparison)
+}
+
+/// What the repo-server says of a Git hosting that answers 503.
+fn unreadable(world: &World) -> String {
+    format!(
+        "Failed to load target state: failed to generate manifest for source 1 of 1: rpc error: code = Unknown desc = \
+         failed to list refs: unexpected client error: unexpected requesting \"https://github.com/{}.git/info/refs\
+         ?service=git-upload-pack\" status code: 503",
+        world.shape.slug
+    )
 }
 
 /// Sets or clears a condition; Argo's have a type, a message and a time only.
@@ -374,13 +407,16 @@ fn auto_sync(
         if policy["selfHeal"] != json!(true) {
             return;
         }
-        let due = later(attention.out_of_sync_since.unwrap_or(now), seconds(SELF_HEAL_AFTER));
+        let finished = time(state, "/finishedAt").unwrap_or(now);
+        let cool = now.duration_since(finished) >= seconds(SELF_HEAL_COOLDOWN);
+        let attempts = number(state, "/operation/sync/autoHealAttemptsCount").filter(|_| !cool).unwrap_or(0);
+        let step = usize::try_from(attempts).unwrap_or(0).min(SELF_HEAL_BACKOFF.len() - 1);
+        let due = later(finished, seconds(SELF_HEAL_BACKOFF[step]));
         if due > now {
             return memory.wake(due);
         }
-        attention.heals += 1;
         asked["resources"] = json!(comparison.out_of_sync);
-        asked["autoHealAttemptsCount"] = json!(attention.heals);
+        asked["autoHealAttemptsCount"] = json!(attempts + 1);
     }
     let retry = app["spec"]["syncPolicy"]["retry"].as_object().cloned();
     let retry = retry.map_or_else(|| json!({ "limit": 5 }), Value::Object);

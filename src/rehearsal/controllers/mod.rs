@@ -1,6 +1,8 @@
 //! What keeps the rehearsed cluster moving: one function per controller over the object store.
 
 mod argo;
+#[cfg(test)]
+mod argo_tests;
 mod compare;
 mod cron;
 mod deployment;

@@ -60,7 +60,9 @@ async fn run(world: Arc<World>) {
 
 /// Every controller once, in the order in which one's work is the next one's cause.
 pub fn turn(world: &World, memory: &mut Memory, now: Timestamp) {
-    super::argo::reconcile(world, memory, now);
+    if !world.switches.argo_down() {
+        super::argo::reconcile(world, memory, now);
+    }
     super::secrets::reconcile(world, memory, now);
     super::deployment::reconcile(world, memory, now);
     super::jobs::reconcile(world, memory, now);

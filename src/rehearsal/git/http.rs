@@ -35,6 +35,9 @@ async fn serve(
         return (StatusCode::NOT_FOUND, "Repository not found.\n").into_response();
     }
     let request = Request { method, rest, query: uri.query().unwrap_or_default().to_owned(), headers, body };
+    if request.rest == "info/refs" && request.query.contains("service=git-receive-pack") {
+        main_moves(&world);
+    }
     if request.rest == "git-receive-pack" && request.method == Method::POST {
         receive_pack(&world, request).await
     } else {
@@ -68,8 +71,13 @@ async fn receive_pack(world: &Arc<World>, request: Request) -> Response {
         Ok(push) => push,
         Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     };
-    if let Some(refusal) = push.against_rules(&world.shape.slug) {
+    if let Some(refusal) = push.against_rules(&world.shape.slug, world.scenario.world.main.protected) {
         return answer(push.refuse(&refusal));
+    }
+    let to_main = push.commands.iter().any(|command| command.name == receive::MAIN);
+    if repo.races.landed.swap(false, Ordering::Relaxed) && !to_main {
+        // It was not main that this push was about: the accident is still to come.
+        repo.races.main.store(true, Ordering::Relaxed);
     }
     let release = push.commands.iter().find(|command| command.name.starts_with(receive::PROTECTED));
     if let Some(tag) = release
@@ -94,6 +102,18 @@ async fn receive_pack(world: &Arc<World>, request: Request) -> Response {
         world.hub.on_push(world, &changes);
     }
     response
+}
+
+/// A colleague's commit lands on main before the client hears where main is: Git calls its push "fetch first".
+fn main_moves(world: &Arc<World>) {
+    let races = &world.repo.races;
+    races.landed.store(false, Ordering::Relaxed);
+    if races.main.swap(false, Ordering::Relaxed)
+        && let Some(change) = somebody_else(world, "joel-k", "docs(web): where the footnotes went", "footnotes.ts")
+    {
+        races.landed.store(true, Ordering::Relaxed);
+        world.hub.on_push(world, &[change]);
+    }
 }
 
 /// A colleague's commit lands on main.
@@ -234,5 +254,69 @@ mod tests {
         assert!(pushed.success(), "{}", pushed.error_text());
         let missing = git(dir.path(), &["clone", "-q", &url.replace("gospelib.git", "other.git"), "x"]).await;
         assert!(missing.error_text().contains("not found"), "{}", missing.error_text());
+    }
+
+    /// A clone with one commit of Dana's on main.
+    async fn with_a_commit(served: &testing::Served, dir: &std::path::Path) -> std::path::PathBuf {
+        let url = format!("{}/git/gospelib/gospelib.git", served.url);
+        assert!(git(dir, &["clone", "-q", &url, "work"]).await.success());
+        let work = dir.join("work");
+        std::fs::write(work.join("note.txt"), "note").unwrap();
+        git(&work, &["add", "."]).await;
+        assert!(git(&work, &["commit", "-qm", "chore: a note"]).await.success());
+        work
+    }
+
+    #[tokio::test]
+    async fn main_moves_before_the_first_push_to_it_and_only_then() {
+        let served = testing::serve("{main: {moves: true}}").await;
+        let dir = tempfile::tempdir().unwrap();
+        let work = with_a_commit(&served, dir.path()).await;
+        assert!(git(&work, &["push", "-q", "origin", "HEAD:hotfix/a"]).await.success(), "other branches are free");
+        let refused = git(&work, &["push", "origin", "HEAD:main"]).await;
+        assert!(!refused.success() && refused.error_text().contains("(fetch first)"), "{}", refused.error_text());
+        assert!(git(&work, &["pull", "-q", "--rebase"]).await.success());
+        let pushed = git(&work, &["push", "-q", "origin", "HEAD:main"]).await;
+        assert!(pushed.success(), "{}", pushed.error_text());
+    }
+
+    #[tokio::test]
+    async fn a_protected_main_takes_no_pushes() {
+        let served = testing::serve("{main: {protected: true}}").await;
+        let dir = tempfile::tempdir().unwrap();
+        let work = with_a_commit(&served, dir.path()).await;
+        let refused = git(&work, &["push", "origin", "HEAD:main"]).await;
+        let said = refused.error_text();
+        assert!(said.contains("remote: error: GH006: Protected branch update failed for refs/heads/main."), "{said}");
+        assert!(said.contains("! [remote rejected] HEAD -> main (protected branch hook declined)"), "{said}");
+        assert!(git(&work, &["push", "-q", "origin", "HEAD:hotfix/a"]).await.success());
+    }
+
+    #[tokio::test]
+    async fn an_outage_ends_when_somebody_repairs_it() {
+        let served = testing::serve("{git_down: true}").await;
+        let client = reqwest::Client::new();
+        let status = async |url: &str| client.get(url).bearer_auth("ghp_rehearsal").send().await.unwrap().status();
+        let (repo, clone) = (
+            format!("{}/repos/gospelib/gospelib", served.url),
+            format!("{}/git/gospelib/gospelib.git/info/refs?service=git-upload-pack", served.url),
+        );
+        assert_eq!((status(&repo).await.as_u16(), status(&clone).await.as_u16()), (503, 503));
+        let faults: serde_json::Value =
+            client.get(format!("{}/control/faults", served.url)).send().await.unwrap().json().await.unwrap();
+        assert_eq!(faults, serde_json::json!({"git-down": true, "argo-down": false}));
+        let put = async |name: &str, body: &'static str| {
+            client
+                .put(format!("{}/control/faults/{name}", served.url))
+                .body(body)
+                .send()
+                .await
+                .unwrap()
+                .status()
+                .as_u16()
+        };
+        assert_eq!((put("nothing", "true").await, put("git-down", "perhaps").await), (404, 400));
+        assert_eq!(put("git-down", "false").await, 200);
+        assert_eq!((status(&repo).await.as_u16(), status(&clone).await.as_u16()), (200, 200));
     }
 }

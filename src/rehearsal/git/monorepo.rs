@@ -11,6 +11,7 @@ use super::{Author, Repo};
 use crate::domain::{Digest, Version};
 use crate::error::{Error, Result};
 use crate::rehearsal::aws::Registry;
+use crate::rehearsal::scenario::Deed;
 use crate::rehearsal::world::{Build, Past};
 use crate::rehearsal::{Scenario, shape::Shape};
 
@@ -45,7 +46,13 @@ pub fn create(
     }
     let Maker { repo, releases, candidate, interruption, .. } = maker;
     let candidate = candidate.ok_or_else(|| Error::internal("the rehearsed history has no candidate"))?;
-    let repo = repo.with_races(scenario.world.git_race).with_interruption(interruption);
+    if let Some(expired) = &scenario.world.images.expired {
+        let released = releases.iter().find(|build| build.version.as_ref() == Some(&expired.version));
+        if let Some(digest) = released.and_then(|build| build.images.get(&expired.service)) {
+            registry.remove(&shape.object(&expired.service), digest);
+        }
+    }
+    let repo = repo.with_races(scenario.world.git_race, scenario.world.main.moves).with_interruption(interruption);
     Ok((repo, Past { releases, candidate }))
 }
 
@@ -59,6 +66,8 @@ struct Entry {
     #[serde(default)]
     append: BTreeMap<String, String>,
     #[serde(default)]
+    replace: Vec<Replace>,
+    #[serde(default)]
     migrations: Vec<String>,
     /// Tagged, and brought to production `at` these hours before the start.
     release: Option<Version>,
@@ -67,6 +76,17 @@ struct Entry {
     candidate: bool,
     #[serde(default)]
     later: bool,
+    /// In the scenarios whose `past` names it; `None`: always.
+    story: Option<Deed>,
+}
+
+/// A text that a commit changes, once, where it is there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replace {
+    file: String,
+    from: String,
+    to: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +115,8 @@ fn events(scenario: &Scenario) -> Result<Vec<(f64, Event)>> {
     let interrupted = soak.interrupted_hours_ago;
     let entries: Vec<Entry> = parse("history.yaml", include_str!("files/history.yaml"))?;
     let mut events = Vec::new();
-    for entry in entries {
+    let told = |entry: &Entry| entry.story.is_none_or(|story| scenario.world.past.contains(&story));
+    for entry in entries.into_iter().filter(told) {
         let hours = match entry.hours {
             None => (soak.hours + 1.0).max(27.0),
             // What interrupts the soak was built before it did.
@@ -168,9 +189,17 @@ impl Maker<'_> {
             if !self.exists(path) {
                 continue;
             }
-            let file = self.files.entry(path.clone()).or_default();
-            file.push_str(text);
-            changed.insert(path.clone(), file.clone());
+            let file = self.text(path) + text;
+            self.files.insert(path.clone(), file.clone());
+            changed.insert(path.clone(), file);
+        }
+        for Replace { file, from, to } in &entry.replace {
+            if !self.exists(file) {
+                continue;
+            }
+            let text = changed.remove(file).unwrap_or_else(|| self.text(file)).replacen(from, to, 1);
+            self.files.insert(file.clone(), text.clone());
+            changed.insert(file.clone(), text);
         }
         for name in &entry.migrations {
             changed.extend(self.migration(name));
@@ -250,6 +279,14 @@ impl Maker<'_> {
         let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
         let message = format!("{}\n", message.trim_end());
         self.repo.commit_files("main", &files, &message, author)
+    }
+
+    /// A file as main has it; empty where it does not.
+    fn text(&self, path: &str) -> String {
+        let committed = || self.repo.head("main").and_then(|tip| self.repo.file(&tip, path));
+        // The workflow's commits change overlays beside us.
+        let known = self.files.get(path).filter(|_| !path.starts_with("infra/k8s/overlays/")).cloned();
+        known.or_else(committed).unwrap_or_default()
     }
 
     /// Whether a path belongs to a service that this world has (or to none).
@@ -467,5 +504,32 @@ mod tests {
         assert_eq!(past.candidate.images.len(), 100);
         let objects = repo.render(&repo.head("main").unwrap(), &shape.overlay("staging")).unwrap();
         assert_eq!(objects.len(), 201);
+    }
+
+    #[test]
+    fn stories_change_the_past() {
+        let shape = Shape::gospelib();
+        let (_dir, repo, past) = make(&shape, "{past: [renamed-column]}", 1);
+        let plans = |build: &Build| repo.file(&build.commit, "services/study/plans.go").unwrap();
+        assert!(plans(&past.releases[1]).contains("starts_on") && !plans(&past.releases[2]).contains("starts_on"));
+        let migrations = |build: &Build| repo.list(&build.commit, "services/study/migrations");
+        let renamed = "000003_rename_plan_start.up.sql".to_owned();
+        assert!(!migrations(&past.releases[1]).contains(&renamed) && migrations(&past.releases[2]).contains(&renamed));
+
+        let (_dir, repo, past) = make(&shape, "{past: [overlay-edits]}", 1);
+        let main = repo.head("main").unwrap();
+        let overlay = repo.file(&main, "infra/k8s/overlays/production/kustomization.yaml").unwrap();
+        assert!(overlay.contains("count: 3   # until") && overlay.contains("  # auth: tell #security"), "{overlay}");
+        let objects = repo.render(&main, &shape.overlay("production")).unwrap();
+        let search = objects.iter().find(|object| object["metadata"]["name"] == "gospelib-search").unwrap();
+        assert_eq!(search["spec"]["replicas"], 3);
+        assert_eq!(search["spec"]["template"]["metadata"]["annotations"]["gospelib.com/on-call"], "platform");
+        assert!(overlay.contains(past.releases[2].images["search"].as_str()), "the released images stay");
+
+        let (_dir, repo, past) = make(&shape, "{past: [same-line]}", 1);
+        let gateway = |commit: &str| repo.file(commit, "services/gateway/main.go").unwrap();
+        let line = "func ready(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }";
+        assert!(gateway(&past.releases[2].commit).contains(line) && gateway(&past.candidate.commit).contains(line));
+        assert!(gateway(&repo.head("main").unwrap()).contains("{ w.WriteHeader(routesReady()) }"));
     }
 }

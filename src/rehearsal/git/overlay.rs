@@ -1,7 +1,8 @@
 //! The part of kustomize that the repository uses: rendering, and the edit of image tags and digests.
 //!
 //! Facts from the kustomize documentation (kubectl.docs.kubernetes.io/references/kustomize): `namespace`, `images`,
-//! `replicas`, `labels` and `resources` act after the resources below them are rendered. Everything else is refused.
+//! `replicas`, `labels`,
+//! `commonAnnotations` and `resources` act after the resources below them are rendered. Everything else is refused.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ struct Kustomization {
     replicas: Vec<Replicas>,
     #[serde(default)]
     images: Vec<Image>,
+    #[serde(default)]
+    common_annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,9 +125,15 @@ fn transform(kustomization: &Kustomization, object: &mut Value) {
         object["metadata"]["namespace"] = json!(namespace);
     }
     for labels in &kustomization.labels {
-        add_labels(&mut object["metadata"], &labels.pairs);
+        add(&mut object["metadata"], "labels", &labels.pairs);
         if labels.include_templates && object["spec"]["template"].is_object() {
-            add_labels(&mut object["spec"]["template"]["metadata"], &labels.pairs);
+            add(&mut object["spec"]["template"]["metadata"], "labels", &labels.pairs);
+        }
+    }
+    if !kustomization.common_annotations.is_empty() {
+        add(&mut object["metadata"], "annotations", &kustomization.common_annotations);
+        if object["spec"]["template"].is_object() {
+            add(&mut object["spec"]["template"]["metadata"], "annotations", &kustomization.common_annotations);
         }
     }
     let scales = matches!(object["kind"].as_str(), Some("Deployment" | "StatefulSet" | "ReplicaSet"));
@@ -143,15 +152,16 @@ fn transform(kustomization: &Kustomization, object: &mut Value) {
     }
 }
 
-fn add_labels(metadata: &mut Value, pairs: &BTreeMap<String, String>) {
+/// Adds pairs to `labels` or `annotations`.
+fn add(metadata: &mut Value, part: &str, pairs: &BTreeMap<String, String>) {
     if !metadata.is_object() {
         *metadata = json!({});
     }
-    if !metadata["labels"].is_object() {
-        metadata["labels"] = Value::Object(Map::new());
+    if !metadata[part].is_object() {
+        metadata[part] = Value::Object(Map::new());
     }
     for (key, value) in pairs {
-        metadata["labels"][key] = json!(value);
+        metadata[part][key] = json!(value);
     }
 }
 

@@ -2,6 +2,8 @@
 
 /// Release tags: never moved, never deleted.
 pub const PROTECTED: &str = "refs/tags/release/";
+/// The branch that production follows.
+pub const MAIN: &str = "refs/heads/main";
 
 /// What a client asks `git-receive-pack` to do.
 #[derive(Debug, Default)]
@@ -65,8 +67,17 @@ impl Push {
         }
     }
 
-    /// GitHub's answer to a push that a tag ruleset forbids (docs.github.com, "Available rules for rulesets").
-    pub fn against_rules(&self, slug: &str) -> Option<Refusal> {
+    /// GitHub's answer to a push that a tag ruleset forbids (docs.github.com, "Available rules for rulesets"), or the
+    /// protection of main (docs.github.com, "Troubleshooting protected branches").
+    pub fn against_rules(&self, slug: &str, main_is_protected: bool) -> Option<Refusal> {
+        if main_is_protected && self.commands.iter().any(|command| command.name == MAIN) {
+            let remote = vec![
+                format!("error: GH006: Protected branch update failed for {MAIN}."),
+                String::new(),
+                "- Changes must be made through a pull request.".to_owned(),
+            ];
+            return Some(Refusal { remote, reason: "protected branch hook declined".into() });
+        }
         let zeros = |id: &str| id.bytes().all(|byte| byte == b'0');
         let moved = |command: &&Command| command.name.starts_with(PROTECTED) && !zeros(&command.old);
         let command = self.commands.iter().find(moved)?;
@@ -131,7 +142,7 @@ mod tests {
         let body = [line(first.as_bytes()), b"0000PACK".to_vec()].concat();
         let push = Push::parse(&body).unwrap();
         assert_eq!(push.commands.len(), 1);
-        let refusal = push.against_rules("o/r").unwrap();
+        let refusal = push.against_rules("o/r", false).unwrap();
         assert!(refusal.remote[0].contains("GH013"));
         let answer = String::from_utf8(push.refuse(&refusal)).unwrap();
         assert!(answer.contains("ng refs/tags/release/v1.2.0 push declined"), "{answer}");

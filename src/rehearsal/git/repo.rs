@@ -34,6 +34,10 @@ pub(super) struct Races {
     pub push: AtomicBool,
     /// The workflow's push of the overlay commit is refused once.
     pub overlay: AtomicBool,
+    /// Somebody else's commit lands on main as soon as anybody begins to push.
+    pub main: AtomicBool,
+    /// It has landed, and whoever began to push has not pushed anything yet.
+    pub landed: AtomicBool,
 }
 
 /// Who, and when (world time).
@@ -131,9 +135,10 @@ impl Repo {
         })
     }
 
-    pub(super) fn with_races(self, armed: bool) -> Self {
+    pub(super) fn with_races(self, armed: bool, main: bool) -> Self {
         self.races.push.store(armed, Ordering::Relaxed);
         self.races.overlay.store(armed, Ordering::Relaxed);
+        self.races.main.store(main, Ordering::Relaxed);
         self
     }
 
@@ -379,6 +384,17 @@ impl Repo {
         drop(git);
         self.announce();
         Ok(Some(merged.to_string()))
+    }
+
+    /// Whether two commits merge without a conflict.
+    #[must_use]
+    pub fn merges_cleanly(&self, ours: &str, theirs: &str) -> bool {
+        let git = self.git();
+        let merge = || -> Result<bool, git2::Error> {
+            let commit = |sha: &str| git.find_commit(Oid::from_str(sha)?);
+            Ok(!git.merge_commits(&commit(ours)?, &commit(theirs)?, None)?.has_conflicts())
+        };
+        merge().unwrap_or(false)
     }
 
     /// The Kubernetes objects of an overlay at a commit, rendered as `kustomize build` would.

@@ -62,16 +62,24 @@ impl Hub {
         self.changed.subscribe()
     }
 
-    /// Reacts to what one push changed: checks run for main's new tip, a release tag starts the workflow.
+    /// Reacts to what one push changed: checks run for the new tip of main or of a hotfix, pull requests that main has now
+    /// are merged, a release tag starts the workflow.
     /// Called by the Git hosting after every push, inside the runtime.
     pub fn on_push(&self, world: &Arc<World>, changes: &[RefChange]) {
         let tags: Vec<&RefChange> =
             changes.iter().filter(|change| change.name.starts_with("refs/tags/") && change.new.is_some()).collect();
         for change in changes {
-            if let ("refs/heads/main", Some(tip)) = (change.name.as_str(), &change.new) {
-                let now = world.clock.now();
+            let (Some(branch), Some(tip)) = (change.name.strip_prefix("refs/heads/"), &change.new) else { continue };
+            let now = world.clock.now();
+            if branch == "main" {
                 self.change(|state| {
                     state.add_checks(tip, now, |_| "success");
+                    state.add_status(tip, now);
+                    close_merged(state, world, tip, now);
+                });
+            } else if branch.starts_with("hotfix/") {
+                self.change(|state| {
+                    state.add_checks_that_take(tip, now, [1, 3, 5], |_| "success");
                     state.add_status(tip, now);
                 });
             }
@@ -84,6 +92,17 @@ impl Hub {
             if name.starts_with("release/v") && tag.old.is_none() {
                 workflow::start(world, name);
             }
+        }
+    }
+}
+
+/// A pull request whose head has reached its base by a push is merged.
+fn close_merged(state: &mut State, world: &World, tip: &str, now: Timestamp) {
+    for pull in state.pulls.iter_mut().filter(|pull| pull.closed.is_none() && pull.base == "main") {
+        let head = world.repo.head(&pull.head).unwrap_or_else(|| pull.head_sha.clone());
+        if world.repo.is_ancestor(&head, tip) {
+            pull.merged = Some((tip.to_owned(), "dana-dev".to_owned(), now));
+            (pull.closed, pull.updated, pull.head_sha) = (Some(now), now, head);
         }
     }
 }

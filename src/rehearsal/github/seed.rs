@@ -113,6 +113,7 @@ fn release(state: &mut State, shape: &Shape, repo: &Repo, build: &Build, number:
         author: "dana-dev".into(),
         created: after(80),
         published: Some(after(80)),
+        latest_since: Some(after(80)),
     });
 }
 

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::rehearsal::aws::Registry;
 use crate::rehearsal::postgres::Databases;
 use crate::rehearsal::shape::Shape;
+use crate::rehearsal::switches::{self, Switches};
 use crate::rehearsal::{Scenario, World, git, kube};
 
 /// A world with these knobs (YAML), a million times as fast as ours.
@@ -23,7 +24,10 @@ pub fn world(knobs: &str) -> (tempfile::TempDir, Arc<World>) {
     let hub = Hub::new(&shape, &scenario, &repo, &past, start, 1);
     let (kube, databases) = (kube::Store::new(clock.clone()), Databases::default());
     let traffic = crate::rehearsal::traffic::Traffic::new(start);
-    (dir, Arc::new(World { clock, seed: 1, scenario, shape, past, kube, registry, repo, hub, databases, traffic }))
+    let switches = Switches::new(&scenario);
+    let world =
+        World { clock, seed: 1, scenario, shape, past, kube, registry, repo, hub, databases, traffic, switches };
+    (dir, Arc::new(world))
 }
 
 pub struct Served {
@@ -32,13 +36,14 @@ pub struct Served {
     _dir: tempfile::TempDir,
 }
 
-/// The same, with GitHub and the Git hosting on a port of 127.0.0.1.
+/// The same, with GitHub and the Git hosting on a port of 127.0.0.1, and its control address below `/control`.
 pub async fn serve(knobs: &str) -> Served {
     let (dir, world) = world(knobs);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     world.hub.serve_at(&url);
     let router = git::http::router(world.clone()).merge(super::router(world.clone()));
+    let router = switches::outage(router, world.clone()).nest_service("/control", switches::router(world.clone()));
     tokio::spawn(axum::serve(listener, router).into_future());
     Served { world, url, _dir: dir }
 }

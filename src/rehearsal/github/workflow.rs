@@ -116,6 +116,9 @@ impl Driver {
         let Ok(world) = self.world() else { return };
         let now = self.clock.now();
         world.hub.change(|state| {
+            if let Some(pending) = state.run_mut(self.run).and_then(|run| run.pending.take()) {
+                state.deployment_is(pending.deployment, "error", now);
+            }
             let id = state.id();
             let Some(run) = state.run_mut(self.run) else { return };
             for job in run.jobs.iter_mut().filter(|job| job.status != "completed") {
@@ -131,7 +134,6 @@ impl Driver {
                     run.jobs.push(job);
                 }
             }
-            run.pending = None;
             (run.status, run.conclusion, run.updated) = ("completed".into(), Some(conclusion.into()), now);
         });
     }

@@ -15,6 +15,7 @@ use crate::rehearsal::World;
 use crate::rehearsal::controllers::object::{fnv, later, name, namespace, seconds, text, time};
 use crate::rehearsal::controllers::{JOB_OUTPUT, LOG_INTERVAL};
 use crate::rehearsal::kube::{Status, resources};
+use crate::rehearsal::traffic::sick_since;
 
 /// Older lines have been rotated away.
 const KEPT: i64 = 5000;
@@ -148,7 +149,7 @@ fn lines(world: &World, pod: &Value, run: &Run, from: Timestamp, to: Timestamp) 
     all
 }
 
-/// A request that the service answered. In the scenario's failing staging service one in twelve went wrong.
+/// A request that the service answered. Of those of a service that the scenario spoils, one in twelve went wrong.
 fn request_line(
     world: &World,
     pod: &Value,
@@ -160,8 +161,9 @@ fn request_line(
     let hash = fnv(&[name(pod), &n.to_string()]);
     let paths = ["/v1/books", "/v1/books/42/chapters", "/v1/search?q=light", "/v1/plans/7", "/v1/me"];
     let path = paths[usize::try_from(hash % 5).unwrap_or_default()];
-    let failing = world.scenario.world.staging_errors.as_deref() == Some(service)
-        && namespace(pod) == world.shape.namespace("staging");
+    let failing = (world.scenario.world.staging_errors.as_deref() == Some(service)
+        && namespace(pod) == world.shape.namespace("staging"))
+        || sick_since(world, pod).is_some_and(|began| began <= at);
     let trace = format!("{hash:016x}");
     let took = 3 + hash % 90;
     if failing && hash.is_multiple_of(12) {

@@ -46,7 +46,7 @@ async fn branch(cx: Cx, Path((_, _, name)): Path<(String, String, String)>) -> A
         "_links": {"self": url, "html": cx.links.page(&format!("/tree/{name}"))},
         "protected": name == "main",
         "protection": {
-            "enabled": false,
+            "enabled": name == "main" && cx.world.scenario.world.main.protected,
             "required_status_checks": {"enforcement_level": "off", "contexts": [], "checks": []},
         },
         "protection_url": format!("{url}/protection"),

@@ -19,7 +19,7 @@ use crate::rehearsal::{World, git};
 pub fn routes() -> Router<Arc<World>> {
     Router::new()
         .route("/pulls", get(list).post(create))
-        .route("/pulls/{number}", get(one))
+        .route("/pulls/{number}", get(one).patch(edit))
         .route("/pulls/{number}/merge", put(merge_pull))
         .route("/commits/{ref}/pulls", get(of_commit))
         .route("/merges", post(merge_branch))
@@ -69,12 +69,17 @@ fn show_whole(cx: &Cx, pull: &Pull) -> Value {
     let commits = repo.log(&pull.head_sha, Some(&pull.base_sha), 250).len();
     let files = repo.merge_base(&pull.base_sha, &pull.head_sha).map(|base| repo.changes(&base, &pull.head_sha));
     let files = files.unwrap_or_default();
+    let clean = pull.closed.is_none().then(|| repo.merges_cleanly(&pull.base_sha, &pull.head_sha));
+    let state = match clean {
+        None => "unknown",
+        Some(true) => "clean",
+        Some(false) => "dirty",
+    };
     let mut value = show(cx, pull);
     extend(
         &mut value,
         json!({
-            "merged": pull.merged.is_some(), "mergeable": pull.merged.is_none().then_some(true), "rebaseable": null,
-            "mergeable_state": if pull.merged.is_some() { "unknown" } else { "clean" },
+            "merged": pull.merged.is_some(), "mergeable": clean, "rebaseable": null, "mergeable_state": state,
             "merged_by": pull.merged.as_ref().map(|merged| cx.links.user(&merged.1)),
             "comments": 0, "review_comments": 0, "maintainer_can_modify": false, "commits": commits,
             "additions": files.iter().map(|file| file.additions).sum::<usize>(),
@@ -93,7 +98,7 @@ async fn list(cx: Cx) -> Answer {
             && cx.query.allows("head", &head)
     };
     let found: Vec<Pull> = cx.world.hub.read(|state| state.pulls.iter().rev().filter(wanted).cloned().collect());
-    let items = found.iter().map(|pull| show(&cx, pull)).collect();
+    let items = found.into_iter().map(|pull| show(&cx, &at_present(&cx, pull))).collect();
     Ok(page(&cx, "/pulls", items))
 }
 
@@ -108,7 +113,17 @@ async fn of_commit(cx: Cx, Path((_, _, name)): Path<(String, String, String)>) -
 
 fn find(cx: &Cx, number: i64) -> Result<Pull, fail::Failure> {
     let found = cx.world.hub.read(|state| state.pulls.iter().find(|pull| pull.number == number).cloned());
-    found.ok_or_else(fail::not_found)
+    found.map(|pull| at_present(cx, pull)).ok_or_else(fail::not_found)
+}
+
+/// An open pull request follows its two branches.
+fn at_present(cx: &Cx, mut pull: Pull) -> Pull {
+    if pull.closed.is_none() {
+        let tip = |name: &str, known: String| cx.world.repo.head(name).unwrap_or(known);
+        pull.head_sha = tip(&pull.head, pull.head_sha);
+        pull.base_sha = tip(&pull.base, pull.base_sha);
+    }
+    pull
 }
 
 async fn one(cx: Cx, Path((_, _, number)): Path<(String, String, i64)>) -> Answer {
@@ -151,6 +166,10 @@ async fn create(cx: Cx, bytes: Bytes) -> Answer {
             closed: None,
         };
         state.pulls.push(pull.clone());
+        if !state.checks.iter().any(|check| check.sha == pull.head_sha) {
+            // `ci.yml` runs for pull requests, too.
+            state.add_checks_that_take(&pull.head_sha, now, [1, 3, 5], |_| "success");
+        }
         Some(pull)
     });
     let pull = made.ok_or_else(|| fail::invalid("PullRequest", "head", "already_exists"))?;
@@ -173,15 +192,50 @@ fn merge_into(cx: &Cx, branch: &str, commit: &str, message: &str) -> Result<Opti
     Ok(merged)
 }
 
-async fn merge_pull(cx: Cx, Path((_, _, number)): Path<(String, String, i64)>) -> Answer {
+/// Title and body change; `state: closed` closes, `open` opens what was not merged.
+async fn edit(cx: Cx, Path((_, _, number)): Path<(String, String, i64)>, bytes: Bytes) -> Answer {
+    let body = body(&bytes)?;
+    find(&cx, number)?;
+    let now = cx.world.clock.now();
+    cx.world.hub.change(|state| {
+        let Some(pull) = state.pulls.iter_mut().find(|pull| pull.number == number) else { return };
+        if let Some(title) = body["title"].as_str() {
+            title.clone_into(&mut pull.title);
+        }
+        if let Some(text) = body["body"].as_str() {
+            pull.body = Some(text.to_owned());
+        }
+        match body["state"].as_str() {
+            Some("closed") => pull.closed = pull.closed.or(Some(now)),
+            Some("open") if pull.merged.is_none() => pull.closed = None,
+            _ => {}
+        }
+        pull.updated = now;
+    });
     let pull = find(&cx, number)?;
-    let head = cx.world.repo.head(&pull.head).unwrap_or_else(|| pull.head_sha.clone());
-    let message = format!("Merge pull request #{number} from {}/{}\n\n{}\n", cx.links.owner(), pull.head, pull.title);
-    let closed = || fail::of(StatusCode::METHOD_NOT_ALLOWED, "Pull Request is not mergeable");
-    if pull.closed.is_some() {
-        return Err(closed());
+    Ok(ok(show_whole(&cx, &pull)))
+}
+
+async fn merge_pull(cx: Cx, Path((_, _, number)): Path<(String, String, i64)>, bytes: Bytes) -> Answer {
+    let pull = find(&cx, number)?;
+    let body = if bytes.is_empty() { Value::Null } else { body(&bytes)? };
+    if body["merge_method"].as_str().is_some_and(|method| method != "merge") {
+        return Err(fail::of(StatusCode::NOT_IMPLEMENTED, "only merge commits are rehearsed"));
     }
-    let sha = merge_into(&cx, &pull.base, &head, &message)?.ok_or_else(closed)?;
+    let head = pull.head_sha.clone();
+    if body["sha"].as_str().is_some_and(|sha| sha != head) {
+        let message = "Head branch was modified. Review and try the merge again.";
+        return Err(fail::of(StatusCode::CONFLICT, message));
+    }
+    let title = body["commit_title"]
+        .as_str()
+        .map_or_else(|| format!("Merge pull request #{number} from {}/{}", cx.links.owner(), pull.head), str::to_owned);
+    let message = format!("{title}\n\n{}\n", body["commit_message"].as_str().unwrap_or(&pull.title));
+    let refused = || fail::of(StatusCode::METHOD_NOT_ALLOWED, "Pull Request is not mergeable");
+    if pull.closed.is_some() || !cx.world.repo.merges_cleanly(&pull.base_sha, &head) {
+        return Err(refused());
+    }
+    let sha = merge_into(&cx, &pull.base, &head, &message)?.ok_or_else(refused)?;
     let now = cx.world.clock.now();
     cx.world.hub.change(|state| {
         if let Some(pull) = state.pulls.iter_mut().find(|pull| pull.number == number) {

@@ -50,8 +50,8 @@ async fn latest(cx: Cx) -> Answer {
         state
             .releases
             .iter()
-            .filter(|release| !release.draft && !release.prerelease)
-            .max_by_key(|r| r.published)
+            .filter(|release| !release.draft && !release.prerelease && release.latest_since.is_some())
+            .max_by_key(|release| release.latest_since)
             .cloned()
     };
     cx.world.hub.read(last).map(|release| ok(show(&cx, &release))).ok_or_else(fail::not_found)
@@ -80,6 +80,8 @@ async fn create(cx: Cx, bytes: Bytes) -> Answer {
         // GitHub makes a missing tag at the target; a release tag comes with a push here, and only so.
         return Err(fail::of(StatusCode::NOT_IMPLEMENTED, "making a tag through a release is not rehearsed"));
     }
+    let prerelease = body["prerelease"].as_bool().unwrap_or(false);
+    let latest = makes_latest(&body, draft || prerelease)?.unwrap_or(true);
     let made = cx.world.hub.change(|state| {
         if state.releases.iter().any(|release| release.tag == tag && !release.draft && !draft) {
             return None;
@@ -91,10 +93,11 @@ async fn create(cx: Cx, bytes: Bytes) -> Answer {
             name: body["name"].as_str().map(str::to_owned),
             body: body["body"].as_str().unwrap_or_default().to_owned(),
             draft,
-            prerelease: body["prerelease"].as_bool().unwrap_or(false),
+            prerelease,
             author: cx.login.clone(),
             created: now,
             published: (!draft).then_some(now),
+            latest_since: latest.then_some(now),
         };
         state.releases.push(release.clone());
         Some(release)
@@ -103,9 +106,28 @@ async fn create(cx: Cx, bytes: Bytes) -> Answer {
     Ok(with_status(StatusCode::CREATED, show(&cx, &release)))
 }
 
+/// `make_latest`: "true", "false", or "legacy" (by date), which is as if nothing were said.
+fn makes_latest(body: &Value, unfinished: bool) -> Result<Option<bool>, fail::Failure> {
+    match body["make_latest"].as_str() {
+        Some("true") if unfinished => {
+            let message = "Latest release cannot be draft or prerelease";
+            Err(fail::of(StatusCode::UNPROCESSABLE_ENTITY, message))
+        }
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some("legacy") | None => Ok(None),
+        Some(_) => Err(fail::invalid("Release", "make_latest", "invalid")),
+    }
+}
+
 async fn edit(cx: Cx, Path((_, _, id)): Path<(String, String, i64)>, bytes: Bytes) -> Answer {
     let body = body(&bytes)?;
     let now = cx.world.clock.now();
+    let old = cx.world.hub.read(|state| state.releases.iter().find(|release| release.id == id).cloned());
+    let old = old.ok_or_else(fail::not_found)?;
+    let unfinished =
+        body["draft"].as_bool().unwrap_or(old.draft) || body["prerelease"].as_bool().unwrap_or(old.prerelease);
+    let latest = makes_latest(&body, unfinished)?;
     let edited = cx.world.hub.change(|state| {
         let release = state.releases.iter_mut().find(|release| release.id == id)?;
         if let Some(name) = body["name"].as_str() {
@@ -120,6 +142,11 @@ async fn edit(cx: Cx, Path((_, _, id)): Path<(String, String, i64)>, bytes: Byte
         if let Some(draft) = body["draft"].as_bool() {
             release.draft = draft;
             release.published = if draft { None } else { release.published.or(Some(now)) };
+        }
+        match latest {
+            Some(true) => release.latest_since = Some(now),
+            Some(false) => release.latest_since = None,
+            None => {}
         }
         Some(release.clone())
     });

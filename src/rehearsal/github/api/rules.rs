@@ -19,16 +19,38 @@ const TAGS: i64 = 90_102;
 pub fn routes() -> Router<Arc<World>> {
     Router::new()
         .route("/branches/{branch}/protection", get(protection))
-        .route("/branches/{branch}/protection/required_status_checks", get(protection))
+        .route("/branches/{branch}/protection/required_status_checks", get(required_checks))
         .route("/rules/branches/{branch}", get(branch_rules))
         .route("/rulesets", get(rulesets))
         .route("/rulesets/{id}", get(ruleset))
 }
 
-/// Gospelib uses rulesets; the older branch protection is off.
+/// Gospelib uses rulesets; the older branch protection is off, unless the scenario protects main.
 async fn protection(cx: Cx, Path((_, _, branch)): Path<(String, String, String)>) -> Answer {
-    let known = cx.world.repo.head(&branch).is_some();
-    Err(fail::of(StatusCode::NOT_FOUND, if known { "Branch not protected" } else { "Branch not found" }))
+    if branch != "main" || !cx.world.scenario.world.main.protected {
+        let known = cx.world.repo.head(&branch).is_some();
+        return Err(fail::of(StatusCode::NOT_FOUND, if known { "Branch not protected" } else { "Branch not found" }));
+    }
+    let url = cx.links.api("/branches/main/protection");
+    let off = json!({"enabled": false});
+    Ok(ok(json!({
+        "url": url,
+        "required_pull_request_reviews": {
+            "url": format!("{url}/required_pull_request_reviews"), "dismiss_stale_reviews": false,
+            "require_code_owner_reviews": false, "required_approving_review_count": 0,
+            "require_last_push_approval": false,
+            "bypass_pull_request_allowances": {"users": [], "teams": [], "apps": [cx.links.actions_app()]},
+        },
+        "required_signatures": {"url": format!("{url}/required_signatures"), "enabled": false},
+        "enforce_admins": {"url": format!("{url}/enforce_admins"), "enabled": true},
+        "required_linear_history": off, "allow_force_pushes": off, "allow_deletions": off, "block_creations": off,
+        "required_conversation_resolution": off, "lock_branch": off, "allow_fork_syncing": off,
+    })))
+}
+
+async fn required_checks(cx: Cx, path: Path<(String, String, String)>) -> Answer {
+    protection(cx, path).await?;
+    Err(fail::of(StatusCode::NOT_FOUND, "Required status checks not enabled"))
 }
 
 fn main_rules() -> Vec<Value> {

@@ -145,3 +145,106 @@ async fn releases_and_pull_requests() {
     assert_eq!((status, merged["merged"].as_bool()), (StatusCode::OK, Some(true)), "{merged}");
     assert_eq!(read(&served, "/pulls/430").await["state"], "closed");
 }
+
+#[tokio::test]
+async fn the_latest_release_is_the_one_that_is_said_to_be() {
+    let served = serve("{}").await;
+    let release = |tag: &str| format!("/releases/tags/release%2F{tag}");
+    let (last, before) = (read(&served, &release("v1.1.1")).await, read(&served, &release("v1.1.0")).await);
+    let edit = async |id: &Value, body: Value| call(&served, Method::PATCH, &format!("/releases/{id}"), body).await;
+    let latest = async || read(&served, "/releases/latest").await["tag_name"].as_str().unwrap().to_owned();
+    let bad = json!({"prerelease": true, "name": "v1.1.1 (rolled back)", "body": "Do not deploy."});
+    let (status, edited) = edit(&last["id"], bad).await;
+    assert_eq!((status, edited["prerelease"].as_bool()), (StatusCode::OK, Some(true)));
+    assert_eq!(edited["name"], "v1.1.1 (rolled back)");
+    assert_eq!(latest().await, "release/v1.1.0");
+    let (status, refused) = edit(&last["id"], json!({"make_latest": "true"})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    edit(&last["id"], json!({"prerelease": false})).await;
+    assert_eq!(latest().await, "release/v1.1.1");
+    edit(&before["id"], json!({"make_latest": "true"})).await;
+    assert_eq!(latest().await, "release/v1.1.0");
+    edit(&before["id"], json!({"make_latest": "false"})).await;
+    assert_eq!(latest().await, "release/v1.1.1");
+}
+
+#[tokio::test]
+async fn pull_requests_follow_their_branches_and_conflicts_are_not_merged() {
+    let served = serve("{main: {protected: true}}").await;
+    let world = &served.world;
+    let author = git::author("dana-dev", world.clock.now());
+    let branch = |name: &str, text: &str| world.repo.commit_files(name, &[("note.txt", text)], "n", &author).unwrap();
+    let main = world.repo.head("main").unwrap();
+    // A branch begins where the hotfix does.
+    world.repo.commit_on("fix", None, &[("a.txt", "a")], "begin", &author).unwrap();
+    world.repo.merge("fix", &main, "from main", &author).unwrap();
+    let old = branch("fix", "ours");
+    let (status, made) =
+        call(&served, Method::POST, "/pulls", json!({"title": "t", "head": "gospelib:fix", "base": "main"})).await;
+    assert_eq!((status, made["mergeable"].as_bool()), (StatusCode::CREATED, Some(true)), "{made}");
+    let number = made["number"].as_i64().unwrap();
+    let checks = read(&served, &format!("/commits/{old}/check-runs")).await;
+    assert_eq!(checks["total_count"], 3, "checks run for a pull request");
+    branch("main", "theirs");
+    let pull = read(&served, &format!("/pulls/{number}")).await;
+    assert_eq!((pull["mergeable"].as_bool(), pull["mergeable_state"].as_str()), (Some(false), Some("dirty")));
+    let merge = async |body| call(&served, Method::PUT, &format!("/pulls/{number}/merge"), body).await.0;
+    assert_eq!(merge(json!({})).await, StatusCode::METHOD_NOT_ALLOWED);
+    branch("fix", "theirs");
+    assert_eq!(merge(json!({"sha": old})).await, StatusCode::CONFLICT, "another head than was looked at");
+    let listed = read(&served, "/pulls?head=gospelib:fix&base=main").await;
+    assert_eq!(listed[0]["head"]["sha"], json!(world.repo.head("fix").unwrap()));
+    assert_eq!(merge(json!({"merge_method": "merge"})).await, StatusCode::OK);
+    let tip = world.repo.head("main").unwrap();
+    assert_eq!(world.repo.commit(&tip).unwrap().parents.len(), 2);
+    let protection = read(&served, "/branches/main/protection").await;
+    assert_eq!(protection["required_pull_request_reviews"]["required_approving_review_count"], 0);
+}
+
+#[tokio::test]
+async fn a_waiting_run_can_be_cancelled() {
+    let served = serve("{approval: {answer: never}}").await;
+    let world = &served.world;
+    let author = git::author("dana-dev", world.clock.now());
+    let live = world.past.releases.last().unwrap().commit.clone();
+    world.repo.create_tag("release/v1.1.2", &live, "Release v1.1.2", &author).unwrap();
+    let new = Some(world.repo.tag("release/v1.1.2").unwrap().sha);
+    world.hub.on_push(world, &[git::RefChange { name: "refs/tags/release/v1.1.2".into(), old: None, new }]);
+    let runs = "/actions/workflows/cd-production.yml/runs?event=push&branch=release/v1.1.2";
+    let mut run = Value::Null;
+    while run["status"] != "waiting" {
+        run = read(&served, runs).await["workflow_runs"][0].clone();
+    }
+    let path = format!("/actions/runs/{}", run["id"]);
+    let cancel = async || call(&served, Method::POST, &format!("{path}/cancel"), Value::Null).await.0;
+    assert_eq!(cancel().await, StatusCode::ACCEPTED);
+    while run["status"] != "completed" {
+        run = read(&served, &path).await;
+    }
+    assert_eq!(run["conclusion"], "cancelled");
+    let jobs = read(&served, &format!("{path}/jobs")).await;
+    let approve = jobs["jobs"].as_array().unwrap().iter().find(|job| job["name"] == "approve").unwrap();
+    assert_eq!(approve["conclusion"], "cancelled");
+    assert_eq!(read(&served, &format!("{path}/pending_deployments")).await, json!([]));
+    assert_eq!(cancel().await, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn a_hotfix_branch_gets_its_checks() {
+    let served = serve("{}").await;
+    let world = &served.world;
+    let author = git::author("dana-dev", world.clock.now());
+    let tip = world.repo.commit_on("hotfix/a", None, &[("a.txt", "a")], "fix: a", &author).unwrap();
+    let change = git::RefChange { name: "refs/heads/hotfix/a".into(), old: None, new: Some(tip.clone()) };
+    world.hub.on_push(world, &[change]);
+    let mut checks = Value::Null;
+    let done = |checks: &Value| {
+        let all =
+            checks["check_runs"].as_array().is_some_and(|runs| runs.iter().all(|run| run["conclusion"] == "success"));
+        all && checks["total_count"] == 3
+    };
+    while !done(&checks) {
+        checks = read(&served, &format!("/commits/{tip}/check-runs")).await;
+    }
+    assert_eq!(read(&served, &format!("/commits/{tip}/status")).await["state"], "success");
+}
