@@ -28,8 +28,7 @@ const CLOCK: &str = "GOSPEL_RELEASE_CLOCK";
 #[must_use]
 pub fn main() -> ExitCode {
     let mut args = std::env::args_os();
-    let name = args.next().unwrap_or_default();
-    let name = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = args.next().unwrap_or_default().to_string_lossy().into_owned();
     // kube panics when two TLS providers are compiled in and none was chosen; a second choice is no error.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if let Some(ended) = crate::rehearsal::programs::main_as(&name, &args.collect::<Vec<_>>()) {

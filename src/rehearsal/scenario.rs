@@ -45,6 +45,9 @@ const FILES: &[(&str, &str)] = &[
     ("protected-main", include_str!("scenarios/protected-main.yaml")),
     ("hotfix-retriggers-workflow", include_str!("scenarios/hotfix-retriggers-workflow.yaml")),
     ("ecr-immutable-retag", include_str!("scenarios/ecr-immutable-retag.yaml")),
+    ("builder-absent", include_str!("scenarios/builder-absent.yaml")),
+    ("build-fails", include_str!("scenarios/build-fails.yaml")),
+    ("push-denied", include_str!("scenarios/push-denied.yaml")),
 ];
 
 /// One YAML file under `scenarios/`, compiled in.
@@ -115,6 +118,8 @@ pub struct Knobs {
     pub past: Vec<Deed>,
     pub main: MainFault,
     pub images: ImageFault,
+    /// How docker, buildah and podman fare on the machine of the person who ships a hotfix.
+    pub builder: BuilderFault,
     /// Others push to main while we work, and a push of ours is refused once.
     pub git_race: bool,
     /// The configured cluster ARN is not the one that answers.
@@ -282,6 +287,18 @@ pub struct ImageFault {
     pub push_denied: bool,
 }
 
+/// What is wrong with the builders of images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BuilderFault {
+    #[default]
+    None,
+    /// docker has no engine, and there is nothing else.
+    Absent,
+    /// A step of every build fails.
+    Fails,
+}
+
 /// An image that is no longer there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -312,7 +329,7 @@ mod tests {
             assert!(scenario.exit.contains_key("promote"), "{file}");
             assert!(!scenario.breaks.is_empty() && !scenario.engineer.is_empty(), "{file}");
         }
-        assert_eq!(FILES.len(), 36);
+        assert_eq!(FILES.len(), 39);
         assert!(Scenario::named("clean").unwrap().world.soak.hours > 24.0);
     }
 

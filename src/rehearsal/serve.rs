@@ -25,6 +25,7 @@ use super::github::{self, Hub};
 use super::kube::{self, AuthTokens, AwsKey, Identity, Store};
 use super::postgres::{self, Databases};
 use super::programs;
+use super::scenario::BuilderFault;
 use super::shape::Shape;
 use super::switches::{self, Switches};
 use super::traffic::Traffic;
@@ -125,7 +126,14 @@ impl Rehearsal {
         files::write(&layout.kubeconfig(), &files::kubeconfig(&shape, &at.kubernetes, identity.ca_pem())?)?;
         let program =
             std::env::current_exe().map_err(|error| Error::internal("find our own program").because(error))?;
-        programs::install(&layout.bin(), &program)?;
+        let settings = programs::Settings {
+            aws: at.aws.clone(),
+            registry: shape.registry(),
+            region: shape.region.clone(),
+            access_key: ACCESS_KEY.into(),
+            fault: options.scenario.world.builder,
+        };
+        programs::install(&layout.bin(), &program, &settings)?;
 
         // The clock is held meanwhile: at an hour a second, making the past would cost the morning.
         let (scenario, seed, start) = (options.scenario.clone(), options.seed, start());
@@ -372,7 +380,7 @@ fn environment(world: &World, layout: &Layout, at: &Endpoints) -> BTreeMap<Strin
         ("GIT_TERMINAL_PROMPT", "0".to_owned()),
         ("NO_PROXY", "127.0.0.1,localhost".to_owned()),
         ("no_proxy", "127.0.0.1,localhost".to_owned()),
-        ("PATH", search_path(&layout.bin())),
+        ("PATH", search_path(world, &layout.bin())),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
@@ -387,9 +395,12 @@ fn environment(world: &World, layout: &Layout, at: &Endpoints) -> BTreeMap<Strin
     variables
 }
 
-/// PATH with our stand-ins first.
+/// PATH with our stand-ins first; without a builder it has nothing else, or a real one would be found.
 #[allow(clippy::disallowed_methods, reason = "PATH is handed on with one directory more, nothing is configured by it")]
-fn search_path(bin: &std::path::Path) -> String {
+fn search_path(world: &World, bin: &std::path::Path) -> String {
+    if world.scenario.world.builder == BuilderFault::Absent {
+        return bin.display().to_string();
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     format!("{}:{}", bin.display(), path.to_string_lossy())
 }

@@ -15,4 +15,7 @@ pub const FOR_ROLLBACK_AND_HOTFIX: &[&str] = &[
     "protected-main",
     "hotfix-retriggers-workflow",
     "ecr-immutable-retag",
+    "builder-absent",
+    "build-fails",
+    "push-denied",
 ];

@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 
 use super::registry::{Image, MANIFEST_TYPE};
 use super::router::account;
+use super::upload;
 use super::wire::{Call, Fault, page, seconds};
 use crate::rehearsal::World;
+
+/// The password of the user `AWS` that an authorization token holds.
+pub const PASSWORD: &str = "rehearsal";
 
 pub(super) fn answer(world: &World, call: &Call) -> Result<Value, Fault> {
     match call.operation.as_str() {
@@ -21,6 +25,8 @@ pub(super) fn answer(world: &World, call: &Call) -> Result<Value, Fault> {
         "GetLifecyclePolicy" => lifecycle_policy(world, call),
         "GetAuthorizationToken" => Ok(authorization(world)),
         "BatchCheckLayerAvailability" => layers(world, call),
+        "InitiateLayerUpload" | "UploadLayerPart" | "CompleteLayerUpload" => upload::answer(world, call),
+        "GetDownloadUrlForLayer" => upload::download_url(world, call),
         "DescribeImageScanFindings" => scan_findings(world, call),
         other => Err(Fault::not_rehearsed(format!("operation {other:?} of ECR"))),
     }
@@ -164,7 +170,7 @@ fn put_image(world: &World, call: &Call) -> Result<Value, Fault> {
 }
 
 /// IAM is not rehearsed, but for the scenario in which nobody may push.
-fn may_push(world: &World, call: &Call, action: &str) -> Result<(), Fault> {
+pub(super) fn may_push(world: &World, call: &Call, action: &str) -> Result<(), Fault> {
     if !world.scenario.world.images.push_denied {
         return Ok(());
     }
@@ -224,7 +230,7 @@ fn lifecycle_policy(world: &World, call: &Call) -> Result<Value, Fault> {
 
 fn authorization(world: &World) -> Value {
     json!({ "authorizationData": [{
-        "authorizationToken": STANDARD.encode("AWS:rehearsal"),
+        "authorizationToken": STANDARD.encode(format!("AWS:{PASSWORD}")),
         "expiresAt": seconds(world.clock.now() + Duration::from_hours(12)),
         "proxyEndpoint": format!("https://{}", world.registry.host()),
     }]})
@@ -276,7 +282,7 @@ fn scan_findings(world: &World, call: &Call) -> Result<Value, Fault> {
 }
 
 /// The repository that is asked for, with its images.
-fn repository<'a>(world: &World, call: &'a Call) -> Result<(&'a str, Vec<Image>), Fault> {
+pub(super) fn repository<'a>(world: &World, call: &'a Call) -> Result<(&'a str, Vec<Image>), Fault> {
     let name = call.text("repositoryName").unwrap_or_default();
     let images = world.registry.images(name).ok_or_else(|| no_repository(world, name))?;
     Ok((name, images))

@@ -7,9 +7,11 @@ mod registry;
 mod router;
 mod secrets;
 mod sts;
+mod upload;
 mod wire;
 
 pub use amplify::app_id;
-pub use registry::{Image, Registry, TagTaken};
+pub use ecr::PASSWORD;
+pub use registry::{Image, Registry, TagTaken, compose};
 pub use router::{Cluster, router};
 pub use secrets::SECRETS;

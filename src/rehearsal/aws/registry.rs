@@ -25,6 +25,9 @@ pub struct Registry {
     seed: u64,
     clock: OnceLock<Clock>,
     repositories: Mutex<BTreeMap<String, Repository>>,
+    /// Image configurations by digest: what clients uploaded, and those of the builds.
+    blobs: Mutex<BTreeMap<Digest, String>>,
+    uploads: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Whether the accident of an earlier try has happened.
     tried_before: AtomicBool,
 }
@@ -66,6 +69,8 @@ impl Registry {
             seed,
             clock: OnceLock::new(),
             repositories: Mutex::new(repositories.collect()),
+            blobs: Mutex::default(),
+            uploads: Mutex::default(),
             tried_before: AtomicBool::new(false),
         }
     }
@@ -84,40 +89,18 @@ impl Registry {
     /// Builds and pushes `repository`'s image of `commit`, without a tag. The same arguments make the same bytes;
     /// another `salt` makes other bytes of the same commit, as a rebuild does.
     pub fn build(&self, repository: &str, commit: &str, salt: &str) -> Digest {
-        let layers: Vec<_> = ["base", "dependencies", "program"]
-            .iter()
-            .map(|layer| {
-                // The base changes with nothing, the program with everything.
-                let text = match *layer {
-                    "base" => format!("{}/base", self.seed),
-                    "dependencies" => format!("{}/{repository}/dependencies", self.seed),
-                    _ => format!("{}/{repository}/{commit}/{salt}", self.seed),
-                };
-                let hash = sha256(text.as_bytes());
-                let size = 1_000_000 + u64::from(u32::from_be_bytes([0, hash[0], hash[1], hash[2]]));
-                (digest(&hash), size)
-            })
-            .collect();
-        let config = json!({
-            "architecture": "amd64",
-            "os": "linux",
-            "config": { "Labels": {
-                "org.opencontainers.image.revision": commit,
-                "org.opencontainers.image.title": repository,
-            }},
-            "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|(digest, _)| digest).collect::<Vec<_>>() },
-            "history": [{ "created_by": format!("build {salt}") }],
-        })
-        .to_string();
-        let blob = |media_type: &str, digest: &Digest, size: u64| json!({ "mediaType": media_type, "digest": digest, "size": size });
-        let layer_type = "application/vnd.oci.image.layer.v1.tar+gzip";
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": blob(CONFIG_TYPE, &digest(&sha256(config.as_bytes())), config.len() as u64),
-            "layers": layers.iter().map(|(digest, size)| blob(layer_type, digest, *size)).collect::<Vec<_>>(),
-        })
-        .to_string();
+        let layers = ["base", "dependencies", "program"].map(|layer| match layer {
+            // The base changes with nothing, the program with everything.
+            "base" => format!("{}/base", self.seed),
+            "dependencies" => format!("{}/{repository}/dependencies", self.seed),
+            _ => format!("{}/{repository}/{commit}/{salt}", self.seed),
+        });
+        let labels = [
+            ("org.opencontainers.image.revision".to_owned(), commit.to_owned()),
+            ("org.opencontainers.image.title".to_owned(), repository.to_owned()),
+        ];
+        let (config, manifest) = compose(&labels.into(), &layers, &format!("build {salt}"));
+        self.keep_blob(config);
         self.put(repository, manifest, MANIFEST_TYPE)
     }
 
@@ -141,6 +124,40 @@ impl Registry {
         if let Some(image) = self.lock().get_mut(repository).and_then(|found| found.images.get_mut(digest)) {
             image.pushed_at = at;
         }
+    }
+
+    /// Begins an upload; the same name begins the same one.
+    pub fn begin_upload(&self, id: &str) -> String {
+        lock(&self.uploads).insert(id.to_owned(), Vec::new());
+        id.to_owned()
+    }
+
+    /// Takes bytes from `first` on; says how many there are by now. `None`: there is no such upload.
+    pub fn upload(&self, id: &str, first: usize, bytes: &[u8]) -> Option<usize> {
+        let mut uploads = lock(&self.uploads);
+        let upload = uploads.get_mut(id)?;
+        upload.truncate(first);
+        upload.extend(bytes);
+        Some(upload.len())
+    }
+
+    /// Ends an upload; what was uploaded is a blob from now on.
+    pub fn finish_upload(&self, id: &str) -> Option<Digest> {
+        let bytes = lock(&self.uploads).remove(id)?;
+        Some(self.keep_blob(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    fn keep_blob(&self, text: String) -> Digest {
+        let digest = digest(&sha256(text.as_bytes()));
+        lock(&self.blobs).insert(digest.clone(), text);
+        digest
+    }
+
+    /// A configuration by its digest.
+    #[must_use]
+    pub fn blob(&self, digest: &str) -> Option<String> {
+        let digest: Digest = digest.parse().ok()?;
+        lock(&self.blobs).get(&digest).cloned()
     }
 
     /// Names an image. The tags are immutable: repeating the same tag for the same image is accepted, as are new tags.
@@ -205,8 +222,41 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Repository>> {
-        self.repositories.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.repositories)
     }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Configuration and manifest of an image with these labels and layers; a layer's bytes are nowhere, its text stands for
+/// them. The same arguments make the same bytes.
+#[must_use]
+pub fn compose(labels: &BTreeMap<String, String>, layers: &[String], by: &str) -> (String, String) {
+    let layer = |text: &String| {
+        let hash = sha256(text.as_bytes());
+        (digest(&hash), 1_000_000 + u64::from(u32::from_be_bytes([0, hash[0], hash[1], hash[2]])))
+    };
+    let layers: Vec<(Digest, u64)> = layers.iter().map(layer).collect();
+    let config = json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": { "Labels": labels },
+        "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|(digest, _)| digest).collect::<Vec<_>>() },
+        "history": [{ "created_by": by }],
+    })
+    .to_string();
+    let blob = |media_type: &str, digest: &Digest, size: u64| json!({ "mediaType": media_type, "digest": digest, "size": size });
+    let layer_type = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": blob(CONFIG_TYPE, &digest(&sha256(config.as_bytes())), config.len() as u64),
+        "layers": layers.iter().map(|(digest, size)| blob(layer_type, digest, *size)).collect::<Vec<_>>(),
+    })
+    .to_string();
+    (config, manifest)
 }
 
 /// Configuration and layers as the manifest declares them.

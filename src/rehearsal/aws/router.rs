@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, Response, Uri};
 use bytes::Bytes;
 
 use super::wire::{Call, Fault, Protocol, fault_answer, json_answer, xml_answer};
-use super::{amplify, ecr, eks, secrets, sts};
+use super::{amplify, ecr, eks, secrets, sts, upload};
 use crate::rehearsal::World;
 
 /// Where EKS says that the cluster's API server is.
@@ -35,6 +35,9 @@ async fn answer(
     body: Bytes,
 ) -> Response<Body> {
     let call = Call::read(&method, &uri, &headers, &body);
+    if let Some(blob) = upload::download(&world, &call) {
+        return blob;
+    }
     let Some(service) = call.service.as_deref() else {
         let fault = Fault::new(403, "MissingAuthenticationToken", "Missing Authentication Token");
         return fault_answer(&call, &fault);

@@ -51,6 +51,7 @@ fn clone_of(call: &Call) -> Call {
         body: Value::Null,
         service: call.service.clone(),
         protocol: call.protocol,
+        host: call.host.clone(),
         request_id: call.request_id.clone(),
     }
 }

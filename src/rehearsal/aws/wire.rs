@@ -22,6 +22,8 @@ pub(super) struct Call {
     /// Service of the credential scope: `ecr`; `None` where the request is not signed.
     pub service: Option<String>,
     pub protocol: Protocol,
+    /// Host and port that were asked.
+    pub host: String,
     /// `accept-language` and friends are ignored; the id goes back in each answer.
     pub request_id: String,
 }
@@ -77,6 +79,7 @@ impl Call {
             body: serde_json::from_slice(body).unwrap_or(Value::Null),
             params,
             protocol,
+            host: header(headers, "host").to_owned(),
             request_id: next_request_id(),
         }
     }
