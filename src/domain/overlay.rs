@@ -22,8 +22,7 @@ pub struct OverlayImage {
 pub fn overlay_images(yaml: &[u8]) -> Result<BTreeMap<String, OverlayImage>> {
     #[derive(Deserialize)]
     struct Kustomization {
-        #[serde(default)]
-        images: Vec<Entry>,
+        images: Option<Vec<Entry>>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -40,14 +39,15 @@ pub fn overlay_images(yaml: &[u8]) -> Result<BTreeMap<String, OverlayImage>> {
         Text(String),
         Number(serde_yaml::Number),
     }
-    let parsed: Kustomization = serde_yaml::from_slice(yaml)
+    let parsed: Option<Kustomization> = serde_yaml::from_slice(yaml)
         .map_err(|error| Error::outside("read the overlay's kustomization").because(error))?;
     let tag = |scalar: Scalar| match scalar {
         Scalar::Text(text) => text,
         Scalar::Number(number) => number.to_string(),
     };
     Ok(parsed
-        .images
+        .and_then(|kustomization| kustomization.images)
+        .unwrap_or_default()
         .into_iter()
         .map(|entry| {
             let image = OverlayImage { name: entry.new_name, tag: entry.new_tag.map(tag), digest: entry.digest };
@@ -70,7 +70,9 @@ mod tests {
         assert_eq!(images["a"].tag.as_deref(), Some("v1.2.0"));
         assert_eq!(images["b"].tag.as_deref(), Some("20250304"));
         assert_eq!(images["b"].digest.as_ref().map(Digest::as_str), Some(digest.as_str()));
-        assert!(overlay_images(b"resources: []").unwrap().is_empty());
+        for none in ["resources: []", "images:", "images: []", "# nothing"] {
+            assert!(overlay_images(none.as_bytes()).unwrap().is_empty());
+        }
         assert!(overlay_images(b"images: 3").is_err());
     }
 }

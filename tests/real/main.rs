@@ -9,5 +9,6 @@ mod git;
 mod github;
 mod harness;
 mod kubectl;
+mod kustomize;
 mod postgres;
 mod prometheus;
