@@ -328,3 +328,42 @@ fn no_image(world: &World, repository: &str, id: &Value) -> Fault {
 fn invalid(message: &str) -> Fault {
     Fault::new(400, "InvalidParameterException", message)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, Method, Uri};
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::rehearsal::github::testing;
+
+    fn ask(world: &World, operation: &str, body: Value) -> Result<Value, Fault> {
+        let mut headers = HeaderMap::new();
+        let target = format!("AmazonEC2ContainerRegistry_V20150921.{operation}");
+        headers.insert("x-amz-target", target.parse().unwrap());
+        let body = Bytes::from(body.to_string());
+        answer(world, &Call::read(&Method::POST, &Uri::from_static("/"), &headers, &body))
+    }
+
+    #[test]
+    fn an_expired_image_is_gone_and_the_rule_says_why() {
+        let (_dir, world) = testing::world("{images: {expired: {service: study, version: v1.1.0}}}");
+        let find = |service: &str, tag: &str| {
+            let body = json!({ "repositoryName": format!("gospelib-{service}"), "imageIds": [{ "imageTag": tag }] });
+            ask(&world, "DescribeImages", body)
+        };
+        assert_eq!(find("study", "v1.1.0").unwrap_err().code, "ImageNotFoundException");
+        assert!(find("study", "v1.1.1").is_ok() && find("auth", "v1.1.0").is_ok());
+        let rules = |service: &str| {
+            let body = json!({ "repositoryName": format!("gospelib-{service}") });
+            let answer = ask(&world, "GetLifecyclePolicy", body).unwrap();
+            let policy: Value = serde_json::from_str(answer["lifecyclePolicyText"].as_str().unwrap()).unwrap();
+            policy["rules"].as_array().unwrap().clone()
+        };
+        let expires = |rule: &Value| rule["selection"]["tagPrefixList"] == json!(["v"]);
+        assert!(rules("study").iter().any(expires) && !rules("auth").iter().any(expires));
+        let released = &world.past.releases[1];
+        let age = world.traffic.start().duration_since(released.at);
+        assert!(age.as_hours() > 30 * 24, "the rule is to blame: {age}");
+    }
+}

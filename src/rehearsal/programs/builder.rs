@@ -145,7 +145,7 @@ impl Engine {
 
     fn keep(&self, tag: &str, image: &Image) -> Result<(), Unbuilt> {
         let text = serde_json::to_vec(image).map_err(|error| Unbuilt::Other(error.to_string()))?;
-        self.write(&self.place("images", &with_tag(tag)), &text).map_err(|error| Unbuilt::Other(error.to_string()))
+        write(&self.place("images", &with_tag(tag)), &text).map_err(|error| Unbuilt::Other(error.to_string()))
     }
 
     /// The local image of that name.
@@ -169,7 +169,7 @@ impl Engine {
     /// Logs in to a registry, for `who` (docker, or containers for buildah and podman). False: a wrong password.
     pub fn log_in(&self, who: &str, registry: &str, user: &str, password: &str) -> bool {
         let right = registry == self.settings.registry && user == "AWS" && password == PASSWORD;
-        right && self.write(&self.place("logins", &format!("{who} {registry}")), b"").is_ok()
+        right && write(&self.place("logins", &format!("{who} {registry}")), b"").is_ok()
     }
 
     pub fn log_out(&self, who: &str, registry: &str) {
@@ -184,16 +184,17 @@ impl Engine {
     fn place(&self, kind: &str, name: &str) -> PathBuf {
         self.home.join(kind).join(sha256(name))
     }
+}
 
-    fn write(&self, file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-        if let Some(dir) = file.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        // Each process writes a file of its own first: readers see the old image or the new one, whole.
-        let new = file.with_extension(std::process::id().to_string());
-        std::fs::write(&new, bytes)?;
-        std::fs::rename(new, file)
+/// Writes a file whole.
+fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if let Some(dir) = file.parent() {
+        std::fs::create_dir_all(dir)?;
     }
+    // Each process writes a file of its own first: readers see the old image or the new one, whole.
+    let new = file.with_extension(std::process::id().to_string());
+    std::fs::write(&new, bytes)?;
+    std::fs::rename(new, file)
 }
 
 fn is_instruction(line: &str) -> bool {

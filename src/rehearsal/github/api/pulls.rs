@@ -253,6 +253,9 @@ async fn merge_branch(cx: Cx, bytes: Bytes) -> Answer {
     let repo = &cx.world.repo;
     let missing = |what: &str| fail::of(StatusCode::NOT_FOUND, &format!("{what} does not exist"));
     repo.head(base).ok_or_else(|| missing("Base"))?;
+    if base == "main" && cx.world.scenario.world.main.protected {
+        return Err(fail::of(StatusCode::FORBIDDEN, "Changes must be made through a pull request."));
+    }
     let commit = repo.resolve(head).ok_or_else(|| missing("Head"))?;
     let message = body["commit_message"].as_str().map_or_else(|| format!("Merge {head} into {base}"), str::to_owned);
     match merge_into(&cx, base, &commit, &message)?.and_then(|sha| repo.commit(&sha)) {
