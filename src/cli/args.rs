@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use super::{checklist, completions, config, doctor, monitor, promote, rehearse, runs, tag};
+use super::{checklist, completions, config, doctor, monitor, promote, rehearse, rollback, runs, tag};
 use crate::ui::style::ColorChoice;
 
 const AFTER_HELP: &str = "\
@@ -126,6 +126,7 @@ pub enum Events {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     Promote(promote::Promote),
+    Rollback(rollback::Rollback),
     Checklist(checklist::Checklist),
     Tag(tag::Tag),
     Monitor(monitor::Monitor),

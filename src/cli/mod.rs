@@ -9,6 +9,7 @@ pub mod monitor;
 pub mod promote;
 pub mod reference;
 pub mod rehearse;
+pub mod rollback;
 pub mod run;
 pub mod runs;
 pub mod tag;

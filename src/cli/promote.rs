@@ -20,6 +20,10 @@ pub struct Promote {
     #[arg(long)]
     pub first_release: bool,
 
+    /// Release although images of it are in quarantine (needs --reason)
+    #[arg(long)]
+    pub despite_quarantine: bool,
+
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

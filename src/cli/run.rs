@@ -1,6 +1,6 @@
 //! From the command line to an operation, and from its outcome to the exit code.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
@@ -96,7 +96,7 @@ async fn dispatch(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
     match &cli.command {
         Command::Completions(completions) => out.bytes(&completions.script()).map(|()| 0),
         Command::Reference(_) => out.bytes(super::reference::markdown().as_bytes()).map(|()| 0),
-        Command::Rehearse(args) => rehearse(&args.action, &cli.global, &env, out).await,
+        Command::Rehearse(args) => rehearse(&args.action, &cli.global, out).await,
         Command::Config(args) => config(&args.action, &cli.global, &env, out),
         _ => operation(cli, env, out).await,
     }
@@ -129,11 +129,11 @@ async fn embedded(cli: &Cli, scenario: &str, env: &Env) -> Result<u8> {
     code
 }
 
-async fn rehearse(action: &rehearse_args::Action, global: &Global, env: &Env, out: &mut Out) -> Result<u8> {
+async fn rehearse(action: &rehearse_args::Action, global: &Global, out: &mut Out) -> Result<u8> {
     match action {
         rehearse_args::Action::List => ops::rehearse::list(out, global.output == Output::Json).map(|()| 0),
         rehearse_args::Action::Serve(args) => {
-            let stop = stop_signals(env);
+            let stop = stop_signals("stopping");
             ops::rehearse::serve(args, &stop, out).await.map(|()| 0)
         }
     }
@@ -184,15 +184,31 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
                 terminate_sync: args.consent.terminate_sync || rehearsed,
                 takeover: args.consent.takeover,
                 first_release: args.first_release,
+                despite_quarantine: args.despite_quarantine,
                 reason: args.reason,
             };
             ops::promote::promote(&mut invocation, &options).await
         }
-        Command::Resume(args) => ops::runs::resume(&mut invocation, args.run.as_ref(), &args.consent).await,
+        Command::Rollback(args) => {
+            let rehearsed = invocation.env.get(EMBEDDED).is_some();
+            let options = ops::rollback::Options {
+                to: args.to,
+                services: args.services,
+                reason: args.reason,
+                direct: args.direct,
+                pause_sync: args.pause_sync || (rehearsed && args.direct),
+                terminate_sync: args.terminate_sync || rehearsed,
+                accept_schema: args.accept_schema,
+                takeover: args.takeover,
+                gives_up: None,
+            };
+            ops::rollback::rollback(&mut invocation, &options).await
+        }
+        Command::Resume(args) => ops::runs::resume(&mut invocation, &args).await,
         Command::Abort(args) => {
             return ops::runs::abort(&mut invocation, args.run.as_ref(), args.reason.as_deref(), out, json).await;
         }
-        Command::Status(_) => return ops::runs::status(&mut invocation, out, json).await,
+        Command::Status(_) => return ops::status::status(&mut invocation, out, json).await,
         Command::Runs(args) => return ops::runs::runs(&mut invocation, &args.action, out, json),
         Command::Checklist(args) => return ops::checklist::checklist(&mut invocation, &args, out, json).await,
         Command::Tag(args) => return ops::tag::tag(&mut invocation, &args, out, json).await,
@@ -234,7 +250,7 @@ fn invocation(global: &Global, env: Env, loaded: Loaded) -> Invocation {
         None => ui::renderer(Style::of_stderr(global.color, &env), asking),
     };
     Invocation {
-        cancel: stop_signals(&env),
+        cancel: stop_signals("stopping at the next safe point; once more to stop at once"),
         base: loaded.dir,
         config: loaded.config,
         env,
@@ -246,7 +262,7 @@ fn invocation(global: &Global, env: Env, loaded: Loaded) -> Invocation {
 }
 
 /// The first Ctrl-C, SIGTERM or SIGHUP asks for a stop at the next safe point; the second ends the process at once.
-fn stop_signals(_env: &Env) -> CancellationToken {
+fn stop_signals(said: &'static str) -> CancellationToken {
     use tokio::signal::unix::{SignalKind, signal};
     let cancel = CancellationToken::new();
     let asked = cancel.clone();
@@ -275,14 +291,8 @@ fn stop_signals(_env: &Env) -> CancellationToken {
                 std::process::exit(i32::from(Kind::Interrupted.exit_code()));
             }
             asked.cancel();
-            ui::stderr_line("stopping at the next safe point; once more to stop at once");
+            ui::stderr_line(said);
         }
     });
     cancel
-}
-
-/// A path of the configuration, from its directory.
-#[must_use]
-pub fn resolved(base: &Path, path: &Path) -> PathBuf {
-    base.join(path)
 }

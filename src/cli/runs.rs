@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::promote::Consent;
 use crate::domain::RunId;
 
-/// Say what production runs, whether a run is open, and who holds the lock
+/// Say who holds the lock, which runs are open, and which debts; ends 17 while one is overdue
 #[derive(Debug, Clone, Args)]
 pub struct Status {}
 
@@ -17,6 +17,10 @@ pub struct Resume {
 
     #[command(flatten)]
     pub consent: Consent,
+
+    /// Pause automated sync, where the run changes production past Git
+    #[arg(long)]
+    pub pause_sync: bool,
 }
 
 /// Close a run without finishing it; what it changed stays as it is

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::model::{
-    Announce, App, AppKind, Argo, Aws, Cluster, Config, Database, Environment, Gates, GitHub, Health, Images, Lock,
-    Migrations, Prometheus, Reach, Repository, Rollout, Service, Watch, Workflow, migrations_table,
+    Announce, App, AppKind, Argo, Aws, Cluster, Config, Database, Debt, Environment, Gates, GitHub, Health, Images,
+    Lock, Migrations, Prometheus, Reach, Repository, Rollout, Service, Watch, Workflow, migrations_table,
 };
 
 impl Default for Config {
@@ -61,6 +61,7 @@ impl Default for Config {
             watch: Watch::default(),
             announce: Announce::default(),
             lock: Lock::default(),
+            debt: Debt::default(),
         }
     }
 }
@@ -196,6 +197,12 @@ impl Default for Watch {
 impl Default for Lock {
     fn default() -> Self {
         Self { lease: Duration::from_secs(15) }
+    }
+}
+
+impl Default for Debt {
+    fn default() -> Self {
+        Self { due_after: minutes(24 * 60) }
     }
 }
 

@@ -35,6 +35,7 @@ pub struct Config {
     pub watch: Watch,
     pub announce: Announce,
     pub lock: Lock,
+    pub debt: Debt,
 }
 
 /// Where the code is.
@@ -403,6 +404,16 @@ pub struct Lock {
     #[serde(with = "span")]
     #[schemars(schema_with = "span::schema")]
     pub lease: Duration,
+}
+
+/// What break glass leaves open.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Debt {
+    /// How long a debt may stay open before `status` ends 17.
+    #[serde(with = "span")]
+    #[schemars(schema_with = "span::schema")]
+    pub due_after: Duration,
 }
 
 /// Telling people.

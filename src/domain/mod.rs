@@ -1,6 +1,7 @@
 //! Plain values: what a release is made of. No I/O, no clock, no printing.
 
 mod changes;
+mod debt;
 mod evidence;
 mod image;
 mod names;
@@ -11,6 +12,7 @@ mod version;
 mod world;
 
 pub use changes::{Change, Changes, CommitInfo, split_message};
+pub use debt::{Debt, DebtKind, Quarantined};
 pub use evidence::{Evidence, Fact as EvidenceFact, Verdict};
 pub use image::{Digest, ImageRef};
 pub use names::{CommitSha, RunId, ServiceName};

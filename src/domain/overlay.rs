@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Digest;
 use crate::error::{Error, Result};
 
 /// What an overlay says about one image (kubernetes-sigs/kustomize, "images" field).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlayImage {
     /// `newName`: registry and repository.
     pub name: Option<String>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{CommitSha, Digest, ServiceName, Version};
+use crate::domain::{CommitSha, Digest, OverlayImage, ServiceName, Version};
 
 /// The choices of a run, folded from its journal. Steps read them; they change only through [`Fact`]s.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,10 @@ pub struct Facts {
     pub live_at: Option<Timestamp>,
     /// The GitHub Release.
     pub release_url: Option<String>,
+    /// What a rollback restores, or a hotfix puts in.
+    pub change: Option<Change>,
+    /// The images that a rollback takes out of production.
+    pub quarantined: BTreeMap<ServiceName, Digest>,
 }
 
 /// One choice, as journalled.
@@ -44,6 +48,25 @@ pub enum Fact {
     OverlayCommit(CommitSha),
     LiveAt(Timestamp),
     ReleaseUrl(String),
+    Change(Change),
+    Quarantined(BTreeMap<ServiceName, Digest>),
+}
+
+/// A change of the production overlay that we make ourselves: which images, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What each affected service's entry in the overlay shall say.
+    pub images: BTreeMap<ServiceName, NewImage>,
+    pub reason: String,
+    /// Whether every service is affected: what production runs afterwards is one release.
+    pub whole: bool,
+}
+
+/// One service's image, as the overlay names it and as pods run it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewImage {
+    pub entry: OverlayImage,
+    pub digest: Digest,
 }
 
 /// A build that soaked on staging.
@@ -93,6 +116,8 @@ impl Facts {
             Fact::OverlayCommit(commit) => self.overlay_commit = Some(commit),
             Fact::LiveAt(at) => self.live_at = Some(at),
             Fact::ReleaseUrl(url) => self.release_url = Some(url),
+            Fact::Change(change) => self.change = Some(change),
+            Fact::Quarantined(images) => self.quarantined = images,
         }
     }
 }

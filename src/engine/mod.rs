@@ -14,7 +14,7 @@ mod store;
 mod tests;
 
 pub use event::{Answer, Event, Listener, Question, SeenEvent};
-pub use facts::{Candidate, Fact, Facts, Rollback, Shipped, WorkflowRun};
+pub use facts::{Candidate, Change, Fact, Facts, NewImage, Rollback, Shipped, WorkflowRun};
 pub use gate::{Checked, Gate};
 pub use journal::fold;
 pub use journal::{FORMAT, Journal, Line};

@@ -75,7 +75,8 @@ impl Plan {
             match stage {
                 Stage::Gates(gates) => gates.iter().for_each(|gate| hasher.update(format!("\ngate {}", gate.id()))),
                 Stage::Confirm(_) => hasher.update("\nconfirm"),
-                Stage::Step(step) => hasher.update(format!("\nstep {} {:?}", step.id(), step.effect())),
+                // Not the effect: a consent that came with the resume may turn a wait into an act.
+                Stage::Step(step) => hasher.update(format!("\nstep {}", step.id())),
             }
         }
         let digest = hasher.finalize();

@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::cluster::{ConfigMaps, StoredMap};
+use crate::adapters::cluster::{ConfigMaps, Register};
 use crate::domain::CommitSha;
-use crate::error::{Attempting, Error, Kind, Result};
+use crate::error::{Attempting, Error, Result};
 
 /// The ConfigMap's name.
 pub const CONFIG_MAP: &str = "gospel-release-attestations";
 /// More than anybody looks back; the oldest are dropped.
 const KEPT: usize = 100;
-/// How often a write is tried again after somebody else was faster.
-const ATTEMPTS: u32 = 5;
 
 /// Somebody looked, at one build, and says what was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,30 +66,14 @@ fn find(data: &BTreeMap<String, String>, gate: &str, commit: &CommitSha) -> Resu
 /// # Errors
 /// Also a conflict, when others kept writing at the same time.
 pub async fn record(maps: &ConfigMaps, attestation: &Attestation) -> Result<()> {
-    for _ in 0..ATTEMPTS {
-        let written = match maps.get(CONFIG_MAP).await? {
-            None => maps.create(&with(StoredMap::default(), attestation)?).await,
-            Some(map) => maps.replace(&with(map, attestation)?).await,
-        };
-        match written {
-            Ok(_) => return Ok(()),
-            // Somebody else wrote, or deleted it: look again.
-            Err(error) if error.is_conflict() || error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let what = format!("record {} in config map {CONFIG_MAP}: others kept writing to it", attestation.key());
-    Err(Error::new(Kind::Outside, what).hint("try again"))
-}
-
-fn with(mut map: StoredMap, attestation: &Attestation) -> Result<StoredMap> {
     let text = serde_json::to_string(attestation)
         .map_err(|error| Error::internal("write an attestation as JSON").because(error))?;
-    CONFIG_MAP.clone_into(&mut map.name);
-    map.labels.insert("app.kubernetes.io/managed-by".into(), "gospel-release".into());
-    map.data.insert(attestation.key(), text);
-    prune(&mut map.data);
-    Ok(map)
+    Register::new(maps.clone(), CONFIG_MAP).change(|data| add(data, attestation, text.clone())).await
+}
+
+fn add(data: &mut BTreeMap<String, String>, attestation: &Attestation, text: String) {
+    data.insert(attestation.key(), text);
+    prune(data);
 }
 
 /// Drops the oldest. What cannot be read is not ours to drop.
@@ -122,13 +104,18 @@ mod tests {
         }
     }
 
+    fn written(data: &mut BTreeMap<String, String>, n: u8) {
+        let attestation = attestation(n);
+        add(data, &attestation, serde_json::to_string(&attestation).unwrap());
+    }
+
     #[test]
     fn one_is_found_again_by_gate_and_build() {
-        let map = with(StoredMap::default(), &attestation(7)).unwrap();
-        assert_eq!(map.name, CONFIG_MAP);
+        let mut data = BTreeMap::new();
+        written(&mut data, 7);
         let commit = attestation(7).commit;
-        assert_eq!(find(&map.data, "smoke", &commit).unwrap(), Some(attestation(7)));
-        assert_eq!(find(&map.data, "smoke", &attestation(8).commit).unwrap(), None);
+        assert_eq!(find(&data, "smoke", &commit).unwrap(), Some(attestation(7)));
+        assert_eq!(find(&data, "smoke", &attestation(8).commit).unwrap(), None);
     }
 
     #[test]
@@ -142,13 +129,10 @@ mod tests {
 
     #[test]
     fn the_oldest_are_dropped_and_foreign_keys_kept() {
-        let mut map = StoredMap::default();
-        map.data.insert("notes".into(), "by hand".into());
-        for n in 0..=120 {
-            map = with(map, &attestation(n)).unwrap();
-        }
-        assert_eq!(map.data.len(), KEPT + 1);
-        assert!(map.data.contains_key("notes") && map.data.contains_key(&attestation(120).key()));
-        assert!(!map.data.contains_key(&attestation(20).key()));
+        let mut data = BTreeMap::from([("notes".to_owned(), "by hand".to_owned())]);
+        (0..=120).for_each(|n| written(&mut data, n));
+        assert_eq!(data.len(), KEPT + 1);
+        assert!(data.contains_key("notes") && data.contains_key(&attestation(120).key()));
+        assert!(!data.contains_key(&attestation(20).key()));
     }
 }

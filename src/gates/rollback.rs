@@ -24,7 +24,7 @@ use super::wayback::{ImageFate, PendingRisk, SecretFate, Wayback, fate, judge};
 use super::words::candidate;
 
 /// How many ECR repositories are asked at a time.
-const CONCURRENCY: usize = 32;
+pub(super) const CONCURRENCY: usize = 32;
 
 pub struct Rollback {
     pub config: Config,
@@ -86,7 +86,7 @@ impl Rollback {
         let commit = tag.map(|tag| tag.commit);
         let (images, pending, secrets) =
             futures::try_join!(self.images(now), self.schema(&candidate.commit), self.secrets(commit.as_ref()))?;
-        Ok(Wayback { target: Some(target), images, pending, secrets })
+        Ok(Wayback { target: Some(target), images, pending, secrets, applied: false })
     }
 
     /// What production runs now, by digest: each image is what a rollback would pull again.
@@ -101,7 +101,8 @@ impl Rollback {
         stream::iter(asked).buffer_unordered(CONCURRENCY).try_collect().await
     }
 
-    async fn images_of(
+    /// What becomes of a service's images.
+    pub(super) async fn images_of(
         &self,
         service: &Service,
         digests: BTreeSet<Digest>,
@@ -143,7 +144,7 @@ impl Rollback {
     }
 
     /// The secrets that the target's manifests name (or, where its overlay names none, those that the cluster has), by name only.
-    async fn secrets(&self, target: Option<&CommitSha>) -> Result<Vec<SecretFate>> {
+    pub(super) async fn secrets(&self, target: Option<&CommitSha>) -> Result<Vec<SecretFate>> {
         let live = self.secrets.list().await?;
         let mut wanted = match target {
             Some(commit) => self.secrets_at(commit)?,

@@ -18,9 +18,11 @@ pub(super) struct Wayback {
     pub target: Option<Version>,
     /// What production's pods run, by service: one digest each, if all is well.
     pub images: BTreeMap<ServiceName, Vec<(Digest, ImageFate)>>,
-    /// The candidate's migrations that production does not have yet.
+    /// The migrations that the target's code does not know: the candidate's, or those that production has by now.
     pub pending: Vec<PendingRisk>,
     pub secrets: Vec<SecretFate>,
+    /// Production has those migrations already: they stay.
+    pub applied: bool,
 }
 
 /// Whether an image will be there when it is needed.
@@ -42,6 +44,12 @@ pub(super) struct PendingRisk {
 }
 
 impl PendingRisk {
+    /// No database can be asked.
+    pub fn not_known(why: &str) -> Self {
+        let risk = Risk { level: RiskLevel::Unknown, reasons: vec![why.to_owned()] };
+        Self { service: "schema".parse().expect("a DNS label"), name: "its version".into(), risk }
+    }
+
     /// Which migrations are pending could not be told.
     pub fn unreadable(service: &ServiceName, error: &Error) -> Self {
         let risk = Risk { level: RiskLevel::Unknown, reasons: vec![error.to_string()] };
@@ -114,7 +122,7 @@ pub(super) fn judge(wayback: &Wayback) -> (Rollback, Checked) {
     };
     let mut found = Findings::default();
     found.images(&wayback.images);
-    found.schema(&wayback.pending);
+    found.schema(&wayback.pending, wayback.applied);
     found.secrets(&wayback.secrets);
     let Findings { mut evidence, against, unknown, notes, fix, .. } = found;
     if !against.is_empty() {
@@ -132,7 +140,10 @@ pub(super) fn judge(wayback: &Wayback) -> (Rollback, Checked) {
         );
     }
     let images = wayback.images.len();
-    evidence.summary = format!("{target} can be restored: {}", notes.join(", "));
+    evidence.summary = match wayback.applied {
+        true => notes.join(", "),
+        false => format!("{target} can be restored: {}", notes.join(", ")),
+    };
     evidence = evidence.fact("target", format!("{target}, {}", count(images, "image")), None);
     (Rollback { target: Some(target.clone()), usable: true, reasons: notes }, Checked::pass(evidence))
 }
@@ -191,7 +202,7 @@ impl Findings {
         self.notes.push(format!("{kept} of {} in ECR", count(images.len(), "image")));
     }
 
-    fn schema(&mut self, pending: &[PendingRisk]) {
+    fn schema(&mut self, pending: &[PendingRisk], applied: bool) {
         for PendingRisk { service, name, risk } in pending {
             let level = format!("{:?}", risk.level).to_lowercase();
             let reason = risk.reasons.first().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -206,8 +217,11 @@ impl Findings {
                 Some(true) => {}
                 None => self.unknown.push(printable(&format!("{service}: {said}"))),
                 Some(false) => {
-                    let fix =
-                        "split it: release the code that needs neither first, and drop or change in a later release";
+                    let fix = if applied {
+                        "down migrations are never run: mend forward with a hotfix, or, where the old code is known to run on this schema: --accept-schema --reason TEXT"
+                    } else {
+                        "split it: release the code that needs neither first, and drop or change in a later release"
+                    };
                     self.against(format!("{service}: migration {said}"), fix);
                 }
             }
@@ -277,6 +291,7 @@ mod tests {
             images: BTreeMap::from([("auth".parse().unwrap(), vec![kept])]),
             pending: vec![pending(RiskLevel::Additive, "")],
             secrets: vec![SecretFate::there("CLERK_SECRET_KEY", "gospelib/clerk", None)],
+            applied: false,
         }
     }
 

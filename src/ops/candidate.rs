@@ -13,16 +13,15 @@ use crate::error::{Error, Kind, Result};
 
 /// The digest that each service's pods run; a service whose pods disagree, or that has none, is in the error.
 pub async fn running(config: &Config, workloads: &Workloads) -> Result<BTreeMap<ServiceName, Digest>> {
-    let pods = workloads.pods(None).await?;
     let mut images = BTreeMap::new();
     let mut unclear = Vec::new();
-    for service in &config.services {
-        match digests_of(config, service, &pods).into_iter().collect::<Vec<_>>().as_slice() {
-            [digest] => drop(images.insert(service.name.clone(), digest.clone())),
-            [] => unclear.push(format!("{}: no running pod", service.name)),
+    for (service, digests) in seen(config, workloads).await? {
+        match digests.into_iter().collect::<Vec<_>>().as_slice() {
+            [digest] => drop(images.insert(service, digest.clone())),
+            [] => unclear.push(format!("{service}: no running pod")),
             several => {
                 let list: Vec<&str> = several.iter().map(Digest::short).collect();
-                unclear.push(format!("{}: its pods run {}", service.name, list.join(" and ")));
+                unclear.push(format!("{service}: its pods run {}", list.join(" and ")));
             }
         }
     }
@@ -32,6 +31,13 @@ pub async fn running(config: &Config, workloads: &Workloads) -> Result<BTreeMap<
     let what = format!("{} does not run one image per service", workloads.namespace());
     let error = Error::new(Kind::GateBlocked, what).hint("wait until its rollout has finished, then try again");
     Err(unclear.into_iter().fold(error, Error::seen))
+}
+
+/// The digests that each service's pods run: one if all is well, several in a rollout, none if it is down.
+pub async fn seen(config: &Config, workloads: &Workloads) -> Result<BTreeMap<ServiceName, BTreeSet<Digest>>> {
+    let pods = workloads.pods(None).await?;
+    let of = |service: &Service| (service.name.clone(), digests_of(config, service, &pods));
+    Ok(config.services.iter().map(of).collect())
 }
 
 /// The manifests that a service's live pods really run.

@@ -33,16 +33,42 @@ pub struct Place {
     pub workloads: Workloads,
 }
 
+/// What did not answer while connecting, though production itself did.
+#[derive(Debug, Default)]
+pub struct Outages {
+    /// Git hosting.
+    pub git: Option<Error>,
+    /// The GitHub API.
+    pub github: Option<Error>,
+    /// Staging: its account, or its cluster.
+    pub staging: Option<Error>,
+}
+
 /// Connects everything at once and compares accounts, cluster and repository with the configuration (exit 14).
 pub async fn connect(invocation: &Invocation) -> Result<Connected> {
+    let (connected, outages) = connect_despite(invocation).await?;
+    match outages.staging.or(outages.git).or(outages.github) {
+        None => Ok(connected),
+        Some(error) => Err(error),
+    }
+}
+
+/// As [`connect`], for who must act although Git hosting or GitHub is down: only production has to answer, and nothing that answers
+/// may be another world.
+pub async fn connect_despite(invocation: &Invocation) -> Result<(Connected, Outages)> {
     let config = &invocation.config;
     let git = Arc::new(Git::open(&config.repository, &invocation.base)?);
     let github = github(invocation).await?;
-    let (production, staging, ()) = futures::try_join!(
+    let (production, staging, outages) = futures::join!(
         place(&config.production, "production"),
         place(&config.staging, "staging"),
         repository(&git, &github),
-    )?;
+    );
+    let (production, mut outages) = (production?, outages?);
+    let staging = staging.map(|(place, _)| place).unwrap_or_else(|error| {
+        outages.staging = Some(error);
+        production.0.clone()
+    });
     let applications = Applications::new(
         &argo_cluster(config, &production.0.aws, &production.0.cluster).await?,
         &config.argo.namespace,
@@ -55,15 +81,16 @@ pub async fn connect(invocation: &Invocation) -> Result<Connected> {
         namespace: config.production.namespace.clone(),
         repository: config.repository.slug.clone(),
     };
-    Ok(Connected {
+    let connected = Connected {
         world: mixed_if_local(world, &identity.server),
         git,
         github,
         aws_identity: production.1.arn,
         production: production.0,
-        staging: staging.0,
+        staging,
         applications,
-    })
+    };
+    Ok((connected, outages))
 }
 
 /// GitHub, with a token from the environment or from `gh auth token`.
@@ -103,21 +130,24 @@ pub async fn argo_cluster(config: &Config, production_aws: &Aws, production: &Cl
 }
 
 /// The checkout is complete, and its remote is the configured repository on the configured GitHub.
-async fn repository(git: &Git, github: &GitHub) -> Result<()> {
+async fn repository(git: &Git, github: &GitHub) -> Result<Outages> {
     git.remote_url().await?;
     git.ensure_complete()?;
     let (fetched, repository) = futures::join!(git.fetch(), github.repository());
-    fetched.attempting(|| "fetch main and the release tags".to_owned())?;
-    let repository = repository.attempting(|| format!("look at {} on GitHub", github.slug()))?;
-    if repository.full_name.eq_ignore_ascii_case(github.slug()) {
-        Ok(())
-    } else {
+    let fetched = fetched.attempting(|| "fetch main and the release tags".to_owned());
+    let mut outages = Outages { git: fetched.err(), ..Outages::default() };
+    match repository.attempting(|| format!("look at {} on GitHub", github.slug())) {
+        Err(error) => outages.github = Some(error),
         // GitHub follows renames: the answer may be about another name.
-        Err(Error::new(
-            Kind::WrongWorld,
-            format!("the repository is {} now, and {} is configured", repository.full_name, github.slug()),
-        ))
+        Ok(repository) if !repository.full_name.eq_ignore_ascii_case(github.slug()) => {
+            return Err(Error::new(
+                Kind::WrongWorld,
+                format!("the repository is {} now, and {} is configured", repository.full_name, github.slug()),
+            ));
+        }
+        Ok(_) => {}
     }
+    Ok(outages)
 }
 
 /// A cluster on this machine is not a real production, whatever else is real.
@@ -151,8 +181,8 @@ pub fn is_loopback(endpoint: &str) -> bool {
 }
 
 /// Production's cluster alone, and its namespace: for commands that only look at runs.
-pub async fn production(invocation: &Invocation) -> Result<(Cluster, String)> {
+pub async fn production(invocation: &Invocation) -> Result<(Place, String)> {
     let environment = &invocation.config.production;
     let (place, _) = place(environment, "production").await?;
-    Ok((place.cluster, environment.namespace.clone()))
+    Ok((place, environment.namespace.clone()))
 }

@@ -3,7 +3,9 @@
 pub mod candidate;
 pub mod checklist;
 pub mod connect;
+pub mod debt;
 pub mod doctor;
+mod drive;
 pub mod evidence;
 pub mod guards;
 pub mod invocation;
@@ -13,10 +15,14 @@ pub mod prepare;
 pub mod promote;
 pub mod rehearse;
 pub mod report;
+pub mod rollback;
+mod rollback_sheet;
 pub mod runs;
 pub mod shared;
 pub mod sheet;
+pub mod status;
 pub mod tag;
+pub mod target;
 
 pub use invocation::Invocation;
 pub use report::Report;

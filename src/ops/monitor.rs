@@ -32,7 +32,8 @@ struct Seen {
 /// Looks once, or again and again for a time. Ends 16 when production is outside its limits.
 pub async fn monitor(invocation: &mut Invocation, args: &Args, out: &mut Out, json: bool) -> Result<u8> {
     let config = invocation.config.clone();
-    let (cluster, namespace) = production(invocation).await?;
+    let (place, namespace) = production(invocation).await?;
+    let cluster = place.cluster;
     let workloads = Workloads::new(&cluster, &namespace);
     let endpoints = Endpoints::new(&config, &config.production, &cluster)?;
     let metrics = Metrics::new(&config, &config.production, &cluster)?;

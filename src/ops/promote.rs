@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::cluster::{ConfigMaps, Events, Leases, Logs};
+use crate::adapters::cluster::{ConfigMaps, Events, Logs};
 use crate::adapters::http;
 use crate::config::Config;
 use crate::domain::{Digest, ServiceName, Version};
-use crate::engine::{
-    Engine, Fact, Facts, Header, Journal, Plan, Question, Record, RunDir, RunState, SeenEvent, Shared,
-};
+use crate::engine::{Facts, Plan, Question, RunState};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::databases::Database;
 use crate::monitor::endpoints::Endpoints;
@@ -18,10 +16,10 @@ use crate::monitor::metrics::Metrics;
 use crate::steps;
 
 use super::connect::{Connected, connect};
+use super::drive::{self, Beside, Verb};
 use super::prepare::{Prepared, choose_version, pending_migrations};
-use super::shared::{Claim, Runs};
 use super::sheet::Sheet;
-use super::{Invocation, Report, candidate, checklist, evidence, guards, lock, report};
+use super::{Invocation, Report, candidate, checklist, debt, guards};
 
 use std::collections::BTreeMap;
 
@@ -42,17 +40,12 @@ pub struct Options {
     pub takeover: bool,
     /// Waive what a first release cannot have.
     pub first_release: bool,
+    /// Release although images of it are in quarantine.
+    pub despite_quarantine: bool,
     pub reason: Option<String>,
 }
 
-/// A run that holds the lock and has its journal open.
-struct Begun {
-    connected: Connected,
-    facts: Facts,
-    live: BTreeMap<ServiceName, Digest>,
-    claim: Claim,
-    dir: RunDir,
-}
+pub(super) const VERB: Verb = Verb { command: "promote", success: "released" };
 
 /// Runs a promotion from its beginning. The report is always there; `failure` in it is the error.
 pub async fn promote(invocation: &mut Invocation, options: &Options) -> Report {
@@ -67,17 +60,19 @@ pub async fn promote(invocation: &mut Invocation, options: &Options) -> Report {
         Err(error) => return Report::early("promote", Some(world), error),
     };
     if invocation.dry_run {
-        return dry_run(invocation, &connected, options, facts, &live).await;
+        return match plan(invocation, &connected, options, &facts, &live).await {
+            Ok(plan) => drive::dry_run(invocation, &connected, VERB, facts, &plan).await,
+            Err(error) => Report::early(VERB.command, Some(world), error),
+        };
     }
-    match begin(invocation, connected, options, facts, live).await {
-        Ok((begun, journal, first)) => {
-            let plan = plan(invocation, &begun.connected, options, &begun.facts, &begun.live).await;
-            match plan {
-                Ok(plan) => run(invocation, begun, journal, Start::New(Box::new(first)), &plan).await,
-                Err(error) => give_up(begun, world, error).await,
-            }
-        }
-        Err(error) => Report::early("promote", Some(world), error),
+    let stored = serde_json::to_value(options).unwrap_or_default();
+    let consent = (options.takeover, Beside::Refuse);
+    match drive::begin(invocation, &connected, VERB, stored, &facts, consent).await {
+        Ok(begun) => match plan(invocation, &connected, options, &facts, &live).await {
+            Ok(plan) => drive::run(invocation, &connected, VERB, begun, &plan).await,
+            Err(error) => begun.give_up(VERB, world, error).await,
+        },
+        Err(error) => Report::early(VERB.command, Some(world), error),
     }
 }
 
@@ -112,9 +107,40 @@ async fn choose(
         let what = running.map_or("that build".to_owned(), |version| version.to_string());
         return Err(Error::usage(format!("nothing to release: production runs {what}, which is what staging runs")));
     }
+    refuse_quarantined(connected, &config, &candidate.images, options).await?;
     let version = choose_version(options.version.as_ref(), &config, &released, running.as_ref(), &prepared.changes)?;
     facts.version = Some(version);
     Ok((facts, live))
+}
+
+/// Images that were rolled back do not come again unseen.
+async fn refuse_quarantined(
+    connected: &Connected,
+    config: &Config,
+    images: &BTreeMap<ServiceName, Digest>,
+    options: &Options,
+) -> Result<()> {
+    let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);
+    let mut seen = Vec::new();
+    for entry in debt::quarantined(&maps).await?.values() {
+        let hits: Vec<&str> = entry.hits(images).map(ServiceName::as_str).collect();
+        if !hits.is_empty() {
+            let reason = if entry.reason.is_empty() { String::new() } else { format!(": {}", entry.reason) };
+            seen.push(format!("{} of {}, rolled back by {}{reason}", hits.join(", "), entry.name(), entry.who));
+        }
+    }
+    match (seen.is_empty(), options.despite_quarantine, &options.reason) {
+        (true, ..) | (false, true, Some(_)) => Ok(()),
+        (false, true, None) => Err(Error::usage("--despite-quarantine needs --reason TEXT")),
+        (false, false, _) => {
+            let error = Error::new(Kind::GateBlocked, "staging runs images that are in quarantine");
+            let error = seen.into_iter().fold(error, Error::seen);
+            Err(error
+                .seen("Nothing was changed.")
+                .hint("mend it on main, and let the new build soak")
+                .hint("or, knowing why: gospel-release promote --despite-quarantine --reason TEXT"))
+        }
+    }
 }
 
 async fn live(config: &Config, connected: &Connected, options: &Options) -> Result<BTreeMap<ServiceName, Digest>> {
@@ -127,81 +153,6 @@ async fn live(config: &Config, connected: &Connected, options: &Options) -> Resu
 /// What production runs, for the sheet of a run that is taken up: in the middle of a rollout it is no one thing.
 pub(super) async fn live_or_nothing(invocation: &Invocation, connected: &Connected) -> BTreeMap<ServiceName, Digest> {
     candidate::running(&invocation.config, &connected.production.workloads).await.unwrap_or_default()
-}
-
-/// Takes the lock, refuses beside an unfinished run, and makes the journal.
-async fn begin(
-    invocation: &Invocation,
-    connected: Connected,
-    options: &Options,
-    facts: Facts,
-    live: BTreeMap<ServiceName, Digest>,
-) -> Result<(Begun, Journal, Record)> {
-    let run = invocation.new_run_id()?;
-    let namespace = &invocation.config.production.namespace;
-    let leases = Leases::new(&connected.production.cluster, namespace);
-    let duration = invocation.config.lock.lease;
-    let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, options.takeover).await?;
-    let runs = Runs::new(ConfigMaps::new(&connected.production.cluster, namespace));
-    let claim = runs.claim(lock, None);
-    let started = async {
-        refuse_beside(&runs).await?;
-        let dir = invocation.state_dir()?.run(&run);
-        dir.make()?;
-        Journal::create(&dir.journal()).map(|journal| (dir, journal))
-    };
-    match started.await {
-        Ok((dir, journal)) => {
-            let first = first_record(invocation, &connected, options, &facts, run);
-            Ok((Begun { connected, facts, live, claim, dir }, journal, first))
-        }
-        Err(error) => {
-            claim.release().await?;
-            Err(error)
-        }
-    }
-}
-
-/// A run that was left open comes first: it is resumed or aborted before another begins.
-async fn refuse_beside(runs: &Runs) -> Result<()> {
-    let open = runs.open().await?;
-    let Some(state) = open.last() else { return Ok(()) };
-    let version = state.version().map_or(String::new(), |version| format!(" of {version}"));
-    let next = state.next_step().map_or(String::new(), |step| format!(", stopped before: {}", step.title));
-    Err(Error::new(
-        Kind::Locked,
-        format!("run {}{version} by {} is unfinished{next}", state.header.run, state.header.by),
-    )
-    .hint(format!("gospel-release resume {}", state.header.run))
-    .hint(format!("or give it up: gospel-release abort {}", state.header.run)))
-}
-
-fn first_record(
-    invocation: &Invocation,
-    connected: &Connected,
-    options: &Options,
-    facts: &Facts,
-    run: crate::domain::RunId,
-) -> Record {
-    let header = Header {
-        run,
-        command: "promote".to_owned(),
-        project: invocation.config.project.clone(),
-        world: connected.world.clone(),
-        tool: env!("CARGO_PKG_VERSION").to_owned(),
-        steps: Vec::new(),
-        plan_hash: String::new(),
-        by: invocation.who(),
-        started_at: invocation.clock.now(),
-        config: serde_json::to_value(&invocation.config).unwrap_or_default(),
-        options: serde_json::to_value(options).unwrap_or_default(),
-    };
-    let facts = [
-        facts.version.clone().map(Fact::Version),
-        facts.previous.clone().map(Fact::Previous),
-        facts.candidate.clone().map(Fact::Candidate),
-    ];
-    Record::RunStarted { header: Box::new(header), facts: facts.into_iter().flatten().collect() }
 }
 
 /// The runbook, as a plan.
@@ -255,13 +206,13 @@ pub(super) async fn plan(
             argo: config.argo.clone(),
             terminate: options.terminate_sync,
         })
-        .step(steps::Rollout {
-            workloads: production.workloads.clone(),
-            events: Events::new(&production.cluster, namespace),
-            logs: Logs::new(&production.cluster, namespace),
-            aws: production.aws.clone(),
-            config: Config::clone(&config),
-        })
+        .step(steps::Rollout::new(
+            production.workloads.clone(),
+            Events::new(&production.cluster, namespace),
+            Logs::new(&production.cluster, namespace),
+            production.aws.clone(),
+            Config::clone(&config),
+        ))
         .step(steps::ProductionHealth {
             endpoints: Endpoints::new(&config, &config.production, &production.cluster)?,
             http: http::client()?,
@@ -278,7 +229,7 @@ pub(super) async fn plan(
             repository: config.repository.clone(),
             notes,
         }))
-        .step_if(webhook(invocation, &config)?);
+        .step_if(webhook(invocation, &config, steps::News::Released)?);
     Ok(plan)
 }
 
@@ -291,133 +242,13 @@ fn effective(config: &Config, options: &Options) -> Config {
     config
 }
 
-fn webhook(invocation: &Invocation, config: &Config) -> Result<Option<steps::AnnounceWebhook>> {
+pub(super) fn webhook(
+    invocation: &Invocation,
+    config: &Config,
+    news: steps::News,
+) -> Result<Option<steps::AnnounceWebhook>> {
     let from_env = config.announce.webhook_env.as_ref().and_then(|name| invocation.env.get(name)).map(str::to_owned);
     let url = from_env.or_else(|| config.announce.webhook.clone());
-    url.map(|url| Ok(steps::AnnounceWebhook { http: http::client()?, url, project: config.project.clone() }))
+    url.map(|url| Ok(steps::AnnounceWebhook { http: http::client()?, url, project: config.project.clone(), news }))
         .transpose()
-}
-
-/// Whether the run's first record is yet to be written, or it is taken up again.
-pub(super) enum Start {
-    New(Box<Record>),
-    Again(Box<RunState>),
-}
-
-async fn run(invocation: &mut Invocation, begun: Begun, journal: Journal, start: Start, plan: &Plan) -> Report {
-    let Begun { connected, claim, dir, facts, .. } = begun;
-    let start = match start {
-        Start::New(first) => Start::New(Box::new(with_plan(*first, plan, &facts))),
-        Start::Again(state) => Start::Again(state),
-    };
-    let report = drive(invocation, plan, journal, &claim, start, &dir, &connected).await;
-    if report.failure.is_none() {
-        // Old runs in the cluster are tidied while we hold the lock; what cannot be tidied now can be next time.
-        if let Err(error) = claim.prune().await {
-            invocation.warn(format!("old runs were not tidied away: {error}"));
-        }
-    }
-    // The report stands whatever becomes of the lock; a Lease that cannot be given back expires.
-    if let Err(error) = claim.release().await {
-        invocation.warn(format!("the lock could not be given back and expires by itself: {error}"));
-    }
-    report
-}
-
-/// The first record, with the plan in its header.
-fn with_plan(mut first: Record, plan: &Plan, facts: &Facts) -> Record {
-    if let Record::RunStarted { header, .. } = &mut first {
-        header.steps = plan.steps(facts);
-        header.plan_hash = plan.hash();
-    }
-    first
-}
-
-/// Runs the plan and closes the run: as released, or as far as it came.
-pub(super) async fn drive(
-    invocation: &mut Invocation,
-    plan: &Plan,
-    journal: Journal,
-    shared: &dyn Shared,
-    start: Start,
-    dir: &RunDir,
-    connected: &Connected,
-) -> Report {
-    let (clock, cancel, by) = (invocation.clock.clone(), invocation.cancel.clone(), invocation.who());
-    let listener = invocation.listener.as_mut();
-    let engine = match start {
-        Start::New(first) => Engine::begin(clock, cancel, listener, journal, shared, *first, by).await,
-        Start::Again(state) => Engine::go_on(clock, cancel, listener, journal, shared, *state, by).await,
-    };
-    let mut engine = match engine {
-        Ok(engine) => engine,
-        Err(error) => return Report::early("promote", Some(connected.world.clone()), error),
-    };
-    let result = engine.run(plan).await;
-    let changed = engine.state().is_some_and(RunState::changed_the_world);
-    let ended = match &result {
-        Ok(()) => crate::engine::Ended { outcome: "released".into(), exit: 0, open: false, why: String::new() },
-        Err(error) => report::ended(error, changed),
-    };
-    let failure = result.err().map(|error| resumable(error, changed));
-    // A journal that cannot be written is the failure itself, or comes after one: the first one is told.
-    let closing = engine.end(ended).await;
-    let failure = failure.or(closing.err());
-    finish(engine, dir, failure)
-}
-
-fn finish(mut engine: Engine<'_>, dir: &RunDir, failure: Option<Error>) -> Report {
-    let Some(state) = engine.state().cloned() else {
-        return Report::early("promote", None, failure.unwrap_or_else(|| Error::internal("a run without a state")));
-    };
-    let mut report = Report::of("promote", &state, "released", failure);
-    match evidence::write(dir, &state, &report) {
-        Ok(path) => report.evidence = Some(path.display().to_string()),
-        Err(error) => engine.tell(SeenEvent::Warning { text: format!("no evidence bundle: {error}") }),
-    }
-    report
-}
-
-/// An error that leaves the run open names the command that goes on.
-fn resumable(error: Error, changed: bool) -> Error {
-    let says = error.hints().iter().any(|hint| hint.contains("gospel-release resume") || hint.contains("rollback"));
-    if changed && !says { error.hint("gospel-release resume") } else { error }
-}
-
-async fn give_up(begun: Begun, world: crate::domain::WorldId, error: Error) -> Report {
-    // Nothing was begun but the lock and an empty journal.
-    let _ = std::fs::remove_dir_all(begun.dir.path());
-    let released = begun.claim.release().await;
-    let error = match released {
-        Ok(()) => error,
-        Err(stuck) => error.seen(format!("and the lock could not be given back: {stuck}")),
-    };
-    Report::early("promote", Some(world), error)
-}
-
-/// All gates and all probes, no lock, no journal, no act.
-async fn dry_run(
-    invocation: &mut Invocation,
-    connected: &Connected,
-    options: &Options,
-    facts: Facts,
-    live: &BTreeMap<ServiceName, Digest>,
-) -> Report {
-    let world = Some(connected.world.clone());
-    let version = facts.version.clone();
-    let plan = match plan(invocation, connected, options, &facts, live).await {
-        Ok(plan) => plan,
-        Err(error) => return Report::early("promote", world, error),
-    };
-    let (clock, cancel) = (invocation.clock.clone(), invocation.cancel.clone());
-    let mut engine = Engine::dry(clock, cancel, invocation.listener.as_mut(), facts);
-    let failure = engine.run(&plan).await.err();
-    let mut report = match failure {
-        Some(error) => Report::early("promote", world, error),
-        None => {
-            Report { outcome: "planned".into(), exit: 0, error: None, failure: None, ..Report::empty("promote", world) }
-        }
-    };
-    report.version = version.map(|version| version.to_string());
-    report
 }

@@ -13,7 +13,7 @@ pub struct Report {
     pub run: Option<String>,
     pub command: &'static str,
     pub version: Option<String>,
-    /// `released`, `blocked`, `failed`, `waiting`, `timed-out`, `interrupted`, `locked`, `planned`, …
+    /// `released`, `rolled-back`, `shipped`, `nothing-to-do`, `blocked`, `failed`, `waiting`, `timed-out`, `interrupted`, `locked`, `planned`, …
     pub outcome: String,
     /// The process exit code.
     pub exit: u8,
@@ -136,6 +136,8 @@ impl Report {
         let version = self.version.as_deref().unwrap_or("the release");
         let mut out = match self.outcome.as_str() {
             "released" => format!("{version} is in production"),
+            "rolled-back" => format!("production runs {version} again"),
+            "nothing-to-do" => "nothing was changed".to_owned(),
             "planned" => "dry run: nothing was changed".to_owned(),
             other => format!("{version}: {other}"),
         };
@@ -143,7 +145,7 @@ impl Report {
             out.push_str(&format!(" ({})", duration(took)));
         }
         let soaked = self.images.iter().filter(|image| image["soaked"] == true).count();
-        if !self.images.is_empty() {
+        if !self.images.is_empty() && self.outcome == "released" {
             out.push_str(&format!("; {soaked} of {} images are the soaked bytes", self.images.len()));
         }
         if let Some(path) = &self.evidence {

@@ -1,19 +1,21 @@
-//! `status`, `resume`, `abort`, `runs`: what was begun, and how it goes on.
+//! `resume`, `abort`, `runs`: what was begun, and how it goes on.
 
 use serde_json::json;
 
 use crate::adapters::cluster::{ConfigMaps, Leases};
-use crate::cli::promote::Consent;
-use crate::cli::runs::RunsAction;
+use crate::cli::runs::{Resume, RunsAction};
 use crate::domain::{RunId, printable};
-use crate::engine::{Ended, Event, FORMAT, Journal, Line, Record, RunState, StepState, fold};
+use crate::engine::{
+    Act, BoxFuture, Done, Effect, Ended, Event, FORMAT, Facts, Journal, Line, Plan, Probe, Record, RunState, Step,
+    StepIo, StepState, fold,
+};
 use crate::error::{Error, Kind, Result};
 use crate::ui::out::Out;
 
-use super::connect::{Connected, connect, production};
-use super::promote::{self, Options, Start};
+use super::connect::{Connected, Outages, connect_despite, production};
+use super::drive::{self, Start, Verb};
 use super::shared::Runs;
-use super::{Invocation, Report, lock};
+use super::{Invocation, Report, lock, promote, rollback};
 
 /// The run to take up: the one named, or the last that was left open.
 async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<(RunState, Option<String>)> {
@@ -45,13 +47,13 @@ fn newest(shared: Option<(RunState, String)>, local: Option<RunState>) -> Option
 }
 
 /// Goes on with a run, from this machine or another.
-pub async fn resume(invocation: &mut Invocation, run: Option<&RunId>, consent: &Consent) -> Report {
-    let connected = match connect(invocation).await {
+pub async fn resume(invocation: &mut Invocation, args: &Resume) -> Report {
+    let (connected, outages) = match connect_despite(invocation).await {
         Ok(connected) => connected,
         Err(error) => return Report::early("resume", None, error),
     };
     let world = connected.world.clone();
-    match take_up(invocation, &connected, run, consent).await {
+    match take_up(invocation, &connected, outages, args).await {
         Ok(report) => report,
         Err(error) => Report::early("resume", Some(world), error),
     }
@@ -60,9 +62,10 @@ pub async fn resume(invocation: &mut Invocation, run: Option<&RunId>, consent: &
 async fn take_up(
     invocation: &mut Invocation,
     connected: &Connected,
-    run: Option<&RunId>,
-    consent: &Consent,
+    outages: Outages,
+    args: &Resume,
 ) -> Result<Report> {
+    let (run, consent) = (args.run.as_ref(), &args.consent);
     let runs = Runs::new(ConfigMaps::new(&connected.production.cluster, &connected.world.namespace));
     let found = match find(invocation, &runs, run).await {
         // A process that died before it shared anything left only its Lease: nothing was changed.
@@ -74,13 +77,18 @@ async fn take_up(
     };
     let run = found.0.header.run.clone();
     fits(&found.0, connected)?;
+    if !past_git(&found.0)
+        && let Some(error) = outages.staging.or(outages.git).or(outages.github)
+    {
+        return Err(error);
+    }
     let leases = Leases::new(&connected.production.cluster, &connected.world.namespace);
     let duration = invocation.config.lock.lease;
     let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, consent.takeover).await?;
     // Read again under the lock: its last holder may have gone on meanwhile.
     let (state, version) = find(invocation, &runs, Some(&run)).await?;
     let claim = runs.claim(lock, version);
-    let report = go_on(invocation, connected, &claim, state, consent).await;
+    let report = go_on(invocation, connected, &claim, state, args).await;
     let released = claim.release().await;
     if let Err(error) = released {
         invocation.warn(format!("the lock could not be given back and expires by itself: {error}"));
@@ -93,7 +101,7 @@ async fn go_on(
     connected: &Connected,
     claim: &super::shared::Claim,
     state: RunState,
-    consent: &Consent,
+    args: &Resume,
 ) -> Result<Report> {
     if !state.is_open() {
         return Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(&state)))
@@ -101,13 +109,8 @@ async fn go_on(
     }
     let dir = invocation.state_dir()?.run(&state.header.run);
     dir.make()?;
-    let mut options: Options = serde_json::from_value(state.header.options.clone()).unwrap_or_default();
-    options.approve |= consent.approve;
-    options.terminate_sync |= consent.terminate_sync;
-    options.wait_approval = consent.wait_approval;
     settings_of(invocation, &state)?;
-    let live = promote::live_or_nothing(invocation, connected).await;
-    let plan = promote::plan(invocation, connected, &options, &state.facts, &live).await?;
+    let (verb, plan) = plan_again(invocation, connected, &state, args).await?;
     if plan.hash() != state.header.plan_hash {
         return Err(Error::config(format!(
             "run {} was planned by gospel-release {} with other steps than this one has",
@@ -117,7 +120,88 @@ async fn go_on(
     }
     let journal = journal(invocation, &dir, &state)?;
     let start = Start::Again(Box::new(state));
-    Ok(promote::drive(invocation, &plan, journal, claim, start, &dir, connected).await)
+    Ok(drive::drive(invocation, verb, &plan, journal, claim, start, &dir, connected).await)
+}
+
+/// The plan of a run that is taken up, by the verb that began it.
+async fn plan_again(
+    invocation: &Invocation,
+    connected: &Connected,
+    state: &RunState,
+    args: &Resume,
+) -> Result<(Verb, Plan)> {
+    let stored = || state.header.options.clone();
+    match state.header.command.as_str() {
+        command if command == promote::VERB.command => {
+            let mut options: promote::Options = serde_json::from_value(stored()).unwrap_or_default();
+            options.approve |= args.consent.approve;
+            options.terminate_sync |= args.consent.terminate_sync;
+            options.wait_approval = args.consent.wait_approval;
+            let live = promote::live_or_nothing(invocation, connected).await;
+            Ok((promote::VERB, promote::plan(invocation, connected, &options, &state.facts, &live).await?))
+        }
+        command if command == rollback::VERB.command => {
+            let mut options: rollback::Options = serde_json::from_value(stored()).unwrap_or_default();
+            options.terminate_sync |= args.consent.terminate_sync;
+            options.pause_sync |= args.pause_sync;
+            Ok((rollback::VERB, rollback::plan_again(invocation, connected, &options, state).await?))
+        }
+        other => Err(Error::config(format!(
+            "run {} is of a verb that this gospel-release does not know: {other}",
+            state.header.run
+        ))
+        .hint(format!("use gospel-release {}", state.header.tool))),
+    }
+}
+
+/// Whether a run changes production past Git, and so goes on without it.
+fn past_git(state: &RunState) -> bool {
+    state.header.options["direct"] == json!(true)
+}
+
+/// Closes another run that was left open: what replaces it goes on from what the world is.
+pub(super) struct GiveUp {
+    pub runs: Runs,
+    pub run: RunId,
+    pub why: String,
+}
+
+impl Step for GiveUp {
+    fn id(&self) -> &'static str {
+        "give-up"
+    }
+
+    fn title(&self, _facts: &Facts) -> String {
+        format!("Close run {} as it stands", self.run)
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Repeatable
+    }
+
+    fn deadline(&self) -> Option<std::time::Duration> {
+        Some(std::time::Duration::from_secs(600))
+    }
+
+    fn probe<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async move {
+            Ok(match self.runs.get(&self.run).await? {
+                Some((state, _)) if state.is_open() => Probe::NotYet("it is open".to_owned()),
+                _ => Probe::Done(Done::said("it is closed")),
+            })
+        })
+    }
+
+    fn act<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+        Box::pin(async move {
+            self.runs.close(&self.run, &aborted(self.why.clone())).await?;
+            Ok(Act::Waiting { note: String::new() })
+        })
+    }
+}
+
+fn aborted(why: String) -> Record {
+    Record::RunEnded(Ended { outcome: "aborted".into(), exit: 0, open: false, why })
 }
 
 /// The journal here: gone on with where it is whole and as far as the shared copy, else begun from that copy.
@@ -198,7 +282,8 @@ pub async fn abort(
     out: &mut Out,
     json: bool,
 ) -> Result<u8> {
-    let (cluster, world) = production(invocation).await?;
+    let (place, world) = production(invocation).await?;
+    let cluster = place.cluster;
     let runs = Runs::new(ConfigMaps::new(&cluster, &world));
     let (state, _) = find(invocation, &runs, run).await?;
     if !state.is_open() {
@@ -214,7 +299,7 @@ pub async fn abort(
         || format!("aborted by {}", invocation.who()),
         |reason| format!("aborted by {}: {reason}", invocation.who()),
     );
-    let ended = Record::RunEnded(Ended { outcome: "aborted".into(), exit: 0, open: false, why });
+    let ended = aborted(why);
     let saved = async {
         state.apply(&ended)?;
         crate::engine::Shared::save(&claim, &state).await
@@ -269,7 +354,7 @@ fn left_behind(state: &RunState) -> Vec<String> {
     lines
 }
 
-fn outcome(state: &RunState) -> String {
+pub(super) fn outcome(state: &RunState) -> String {
     match &state.ended {
         None => "running, or its process died".to_owned(),
         Some(ended) if ended.why.is_empty() => ended.outcome.clone(),
@@ -277,52 +362,7 @@ fn outcome(state: &RunState) -> String {
     }
 }
 
-/// What goes on now: the lock, open runs, and the command that goes on.
-pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> Result<u8> {
-    let (cluster, namespace) = production(invocation).await?;
-    let runs = Runs::new(ConfigMaps::new(&cluster, &namespace));
-    let leases = Leases::new(&cluster, &namespace);
-    let (lease, all) = futures::try_join!(leases.get(), runs.all())?;
-    let held = lease.filter(|lease| lease.holder.as_deref().is_some_and(|holder| !holder.is_empty()));
-    let open: Vec<&RunState> = all.iter().filter(|state| state.is_open()).collect();
-    if json {
-        out.json(&json!({
-            "lock": held.as_ref().map(|lease| json!({"holder": lease.holder, "run": lease.run, "renewed": lease.renewed_at})),
-            "open": open.iter().map(|state| brief(state)).collect::<Vec<_>>(),
-            "last": all.last().map(brief),
-        }))?;
-        return Ok(0);
-    }
-    match &held {
-        None => out.line("lock      free")?,
-        Some(lease) => {
-            let run = lease.run.as_deref().unwrap_or("unknown");
-            out.line(&format!("lock      {} (run {run})", printable(lease.holder.as_deref().unwrap_or_default())))?;
-        }
-    }
-    if open.is_empty() {
-        out.line("open runs none")?;
-    }
-    for state in open {
-        let version = state.version().map(ToString::to_string).unwrap_or_default();
-        let next = state.next_step().map_or(String::new(), |step| format!(", next: {}", step.id));
-        out.line(&format!(
-            "open run  {} {} {version} by {}{next}",
-            state.header.run, state.header.command, state.header.by
-        ))?;
-        out.line(&format!("          {}", outcome(state)))?;
-        let mine = held.as_ref().is_some_and(|lease| lease.run.as_deref() == Some(state.header.run.as_str()));
-        let takeover = if mine { " --takeover (if its process is dead)" } else { "" };
-        out.line(&format!("          gospel-release resume {}{takeover}", state.header.run))?;
-    }
-    if let Some(last) = all.iter().rev().find(|state| !state.is_open()) {
-        let version = last.version().map(ToString::to_string).unwrap_or_default();
-        out.line(&format!("last run  {} {} {version}: {}", last.header.run, last.header.command, outcome(last)))?;
-    }
-    Ok(0)
-}
-
-fn brief(state: &RunState) -> serde_json::Value {
+pub(super) fn brief(state: &RunState) -> serde_json::Value {
     json!({
         "run": state.header.run,
         "command": state.header.command,

@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use crate::adapters::cluster::{ConfigMaps, StoredMap};
 use crate::domain::RunId;
-use crate::engine::{BoxFuture, RunState, Shared};
+use crate::engine::{BoxFuture, Record, RunState, Shared};
 use crate::error::{Error, Kind, Result};
 
 use super::lock::Lock;
@@ -56,6 +56,18 @@ impl Runs {
         let mut runs = self.maps.list(&format!("{OPEN}=true")).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
         runs.sort_by_key(|run| run.header.started_at);
         Ok(runs)
+    }
+
+    /// Records how a run ended whose process is gone, by compare-and-swap. One that is closed already stays as it is.
+    pub async fn close(&self, run: &RunId, ended: &Record) -> Result<()> {
+        let Some((mut state, version)) = self.get(run).await? else { return Ok(()) };
+        if !state.is_open() {
+            return Ok(());
+        }
+        state.apply(ended)?;
+        let mut map = map(&state)?;
+        map.resource_version = version;
+        self.maps.replace(&map).await.map(|_| ())
     }
 
     /// Deletes the oldest finished runs beyond [`KEPT`].

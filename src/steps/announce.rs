@@ -63,12 +63,49 @@ fn published(url: String) -> Done {
     Done::new(Evidence::new(url.clone()).link(url.clone())).learn(Fact::ReleaseUrl(url))
 }
 
+/// What the team is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    Released,
+    RolledBack,
+    Hotfixed,
+}
+
+impl News {
+    fn text(self, project: &str, facts: &Facts) -> Result<String> {
+        let why = facts.change.as_ref().map(|change| change.reason.as_str()).filter(|reason| !reason.is_empty());
+        let why = why.map_or(String::new(), |reason| format!(" Reason: {reason}."));
+        Ok(match self {
+            Self::Released => {
+                let link = facts.release_url.as_ref().map_or(String::new(), |url| format!(" {url}"));
+                format!("{project} {} is in production.{link}", super::version(facts)?)
+            }
+            Self::RolledBack => {
+                let version = super::version(facts)?;
+                let from = facts.previous.as_ref().map_or(String::new(), |bad| format!(" from {bad}"));
+                let change = super::change(facts)?;
+                if change.whole {
+                    format!("{project} was rolled back{from} to {version}.{why}")
+                } else {
+                    let names: Vec<&str> = change.images.keys().map(crate::domain::ServiceName::as_str).collect();
+                    format!("{project}: {} went back{from} to {version}.{why}", names.join(", "))
+                }
+            }
+            Self::Hotfixed => {
+                let names = super::change(facts)?.images.keys().map(ToString::to_string).collect::<Vec<_>>();
+                format!("{project}: a hotfix of {} is in production.{why}", names.join(", "))
+            }
+        })
+    }
+}
+
 /// Posts to the team's channel. Nobody can ask a webhook whether it was called, so it is called at most once.
 pub struct AnnounceWebhook {
     pub http: reqwest::Client,
     /// Secret: whoever has it can post.
     pub url: String,
     pub project: String,
+    pub news: News,
 }
 
 impl Step for AnnounceWebhook {
@@ -97,9 +134,7 @@ impl Step for AnnounceWebhook {
 
     fn act<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
-            let version = super::version(facts)?;
-            let link = facts.release_url.as_ref().map_or(String::new(), |url| format!(" {url}"));
-            let text = format!("{} {version} is in production.{link}", self.project);
+            let text = self.news.text(&self.project, facts)?;
             // The release is done; a channel that does not answer must not make it a failure.
             Ok(Act::Done(match webhook::post(&self.http, &self.url, &text).await {
                 Ok(()) => Done::said("posted"),

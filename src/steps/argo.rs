@@ -56,15 +56,7 @@ impl ArgoSync {
     }
 
     fn running(&self, operation: &Operation, ours: bool, now: Timestamp) -> Standing {
-        let age =
-            operation.started_at.and_then(|at| Duration::try_from(now.duration_since(at)).ok()).unwrap_or_default();
-        let about = format!(
-            "an operation of {} at {} runs since {}{}",
-            if operation.initiated_by.is_empty() { "somebody" } else { &operation.initiated_by },
-            short(operation.revision.as_deref()),
-            duration(age),
-            if operation.message.is_empty() { String::new() } else { format!(" ({})", operation.message) },
-        );
+        let (age, about) = about(operation, now);
         if ours {
             Standing::Syncing("the sync of our revision to finish".to_owned())
         } else if age >= self.argo.stuck_after {
@@ -137,6 +129,11 @@ impl Step for ArgoSync {
                     self.applications.terminate(&app.name).await?;
                     Ok(Act::Waiting { note: format!("{about} to end") })
                 }
+                // Nobody syncs by itself where that is switched off.
+                Standing::Behind(_) if !app.auto_sync && !app.operation_requested => {
+                    self.applications.sync(&app.name, ours.as_str()).await?;
+                    Ok(Act::Waiting { note: String::new() })
+                }
                 Standing::Behind(_) => {
                     self.applications.refresh(&app.name, Refresh::Normal).await?;
                     Ok(Act::Waiting { note: String::new() })
@@ -151,6 +148,19 @@ impl Step for ArgoSync {
             .hint(format!("kubectl describe application {} -n {}", self.argo.application, self.argo.namespace))
             .hint("gospel-release resume")
     }
+}
+
+/// How old an operation under way is, and what to call it.
+pub(super) fn about(operation: &Operation, now: Timestamp) -> (Duration, String) {
+    let age = operation.started_at.and_then(|at| Duration::try_from(now.duration_since(at)).ok()).unwrap_or_default();
+    let about = format!(
+        "an operation of {} at {} runs since {}{}",
+        if operation.initiated_by.is_empty() { "somebody" } else { &operation.initiated_by },
+        short(operation.revision.as_deref()),
+        duration(age),
+        if operation.message.is_empty() { String::new() } else { format!(" ({})", operation.message) },
+    );
+    (age, about)
 }
 
 fn stuck(app: &AppState, about: &str, facts: &Facts) -> Error {

@@ -1,33 +1,45 @@
 //! What changes the world, and waiting for what others change. One file a step, in the runbook's order.
 
 mod announce;
+mod apply_images;
 mod approval;
 mod argo;
+mod change_overlay;
+mod free_argo;
 mod health;
 mod images;
+mod mark_release;
 mod migrate;
 mod overlay;
+mod pause_sync;
 mod pipeline;
+mod records;
 mod rollout;
 mod tag;
 mod watch;
 mod workflow_run;
 
-pub use announce::{AnnounceRelease, AnnounceWebhook};
+pub use announce::{AnnounceRelease, AnnounceWebhook, News};
+pub use apply_images::{ApplyImages, Unreverted};
 pub use approval::Approval;
 pub use argo::ArgoSync;
+pub use change_overlay::{ChangeOverlay, TRAILER};
+pub use free_argo::FreeArgo;
 pub use health::ProductionHealth;
 pub use images::ImagesShipped;
+pub use mark_release::MarkRelease;
 pub use migrate::Migrate;
 pub use overlay::OverlayCommit;
+pub use pause_sync::{PauseSync, ResumeSync};
 pub use pipeline::Pipeline;
+pub use records::{Quarantine, RecordDebts};
 pub use rollout::Rollout;
 pub use tag::Tag;
 pub use watch::Watch;
 pub use workflow_run::WorkflowRunAppears;
 
 use crate::domain::{CommitSha, Version};
-use crate::engine::{Candidate, Facts, WorkflowRun};
+use crate::engine::{Candidate, Change, Facts, WorkflowRun};
 use crate::error::{Error, Result};
 
 /// The chosen version; a plan that has steps has one.
@@ -48,8 +60,22 @@ fn overlay_commit(facts: &Facts) -> Result<&CommitSha> {
     facts.overlay_commit.as_ref().ok_or_else(|| missing("overlay commit"))
 }
 
+fn change(facts: &Facts) -> Result<&Change> {
+    facts.change.as_ref().ok_or_else(|| missing("change of images"))
+}
+
 fn missing(what: &str) -> Error {
     Error::internal(format!("a step needs the {what}, and no earlier step chose one"))
+}
+
+/// The command that goes back from here.
+fn way_back(facts: &Facts) -> String {
+    match &facts.previous {
+        // Back from a rollback is another, older release: which one is a person's choice.
+        _ if !facts.quarantined.is_empty() => "gospel-release rollback --to VERSION (another release)".to_owned(),
+        Some(previous) => format!("gospel-release rollback --to {previous}"),
+        None => "gospel-release rollback".to_owned(),
+    }
 }
 
 /// What production serves while a release is under way, in a sentence.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
+
 use crate::adapters::aws::Aws;
 use crate::adapters::cluster::{Events, Logs, PodState, Workloads};
 use crate::config::Config;
@@ -13,15 +15,23 @@ use crate::monitor::pods::{Diagnosis, Expected, Overview, diagnose};
 
 /// Waits for the rollout; fails as soon as a pod says that it cannot come up.
 pub struct Rollout {
-    pub workloads: Workloads,
-    pub events: Events,
-    pub logs: Logs,
-    pub aws: Aws,
-    pub config: Config,
+    workloads: Workloads,
+    events: Events,
+    logs: Logs,
+    aws: Aws,
+    config: Config,
+    /// Asked of ECR once: digests do not change.
+    expected: OnceCell<Vec<Expected>>,
 }
 
 impl Rollout {
-    async fn expected(&self, facts: &Facts) -> Result<Vec<Expected>> {
+    /// `config`: its services are the ones that are waited for.
+    #[must_use]
+    pub fn new(workloads: Workloads, events: Events, logs: Logs, aws: Aws, config: Config) -> Self {
+        Self { workloads, events, logs, aws, config, expected: OnceCell::new() }
+    }
+
+    async fn ask_expected(&self, facts: &Facts) -> Result<Vec<Expected>> {
         let expected = self.config.services.iter().map(async |service| {
             let digest = wanted(&service.name, facts)?;
             let mut digests = vec![digest.clone()];
@@ -70,11 +80,7 @@ impl Rollout {
             }
             error = self.symptoms(service, pods).await.into_iter().fold(error, Error::seen);
         }
-        let back = facts.previous.as_ref().map_or(String::new(), |version| format!(" --to {version}"));
-        error
-            .seen(serving(facts))
-            .hint(format!("gospel-release rollback{back}"))
-            .hint("or mend the cause, then: gospel-release resume")
+        error.seen(serving(facts)).hint(super::way_back(facts)).hint("or mend the cause, then: gospel-release resume")
     }
 }
 
@@ -114,12 +120,12 @@ impl Step for Rollout {
 
     fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
-            let expected = self.expected(facts).await?;
+            let expected = self.expected.get_or_try_init(|| self.ask_expected(facts)).await?;
             let (deployments, pods) = futures::try_join!(self.workloads.deployments(), self.workloads.pods(None))?;
             let now = io.now();
             let mut diagnoses = Vec::new();
             let mut doomed = BTreeMap::new();
-            for (service, expected) in self.config.services.iter().zip(&expected) {
+            for (service, expected) in self.config.services.iter().zip(expected) {
                 let name = self.config.deployment_of(service);
                 let deployment = deployments.iter().find(|deployment| deployment.name == name);
                 let diagnosis = diagnose(expected, deployment, &pods, &self.config.rollout, now);

@@ -65,7 +65,7 @@ impl Step for Tag {
             self.tag_here(version, commit).await?;
             let pushed = self.push(version, commit).await?;
             let how = match pushed {
-                Pushed::New => "pushed",
+                Pushed::New | Pushed::Moved => "pushed",
                 Pushed::UpToDate => "the tag is on the remote",
             };
             Ok(Act::Done(self.done(version, commit, how)))

@@ -121,11 +121,10 @@ impl Step for Watch {
 
 fn regressed(seen: Vec<String>, facts: &Facts) -> Error {
     let version = facts.version.as_ref().map_or_else(|| "the release".to_owned(), ToString::to_string);
-    let back = facts.previous.as_ref().map_or(String::new(), |previous| format!(" --to {previous}"));
     let error = Error::new(Kind::Regression, format!("{version} is live, and it is worse than its limits"));
     seen.into_iter()
         .fold(error, Error::seen)
         .seen("Before and after are compared with fixed limits: there is no control group.")
-        .hint(format!("gospel-release rollback{back}"))
+        .hint(super::way_back(facts))
         .hint("or, if this is not the release's doing: gospel-release resume goes on watching")
 }

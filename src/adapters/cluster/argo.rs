@@ -131,6 +131,14 @@ impl Applications {
         Self { cluster: cluster.clone(), namespace: namespace.to_owned() }
     }
 
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// The Application `name`.
     ///
     /// # Errors

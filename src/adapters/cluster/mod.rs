@@ -2,16 +2,19 @@
 
 mod access;
 mod argo;
+mod argo_pause;
 mod config_maps;
 mod connect;
 mod errors;
 mod events;
 mod external_secrets;
 mod forward;
+mod images;
 mod jobs;
 mod lease;
 mod logs;
 mod pods;
+mod register;
 mod watch;
 mod workloads;
 
@@ -23,9 +26,11 @@ pub(super) use errors::{classify as classify_status, kube_error};
 pub use events::{EventLine, Events};
 pub use external_secrets::{ExternalSecretState, ExternalSecrets};
 pub use forward::{Forwarded, Target};
+pub use images::FIELD_MANAGER;
 pub use jobs::{JobOutcome, JobSpec, Jobs};
 pub use lease::{LeaseState, LeaseWrite, Leases};
 pub use logs::Logs;
 pub use pods::{Condition, ContainerState, PodState, Terminated, Waiting};
+pub use register::Register;
 pub use watch::Changes;
 pub use workloads::{DeploymentState, ReplicaSetState, Workloads};

@@ -72,6 +72,10 @@ impl Workloads {
         &self.namespace
     }
 
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// All Deployments, by name.
     pub async fn deployments(&self) -> Result<Vec<DeploymentState>> {
         let api: Api<Deployment> = Api::namespaced(self.cluster.client().clone(), &self.namespace);

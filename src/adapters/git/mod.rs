@@ -1,6 +1,7 @@
 //! The checkout: git2 for the object database, the `git` program for the network and for signing, so that people's
 //! SSH agents, credential helpers, pre-push hooks and signing keys work as they do by hand.
 
+mod branch;
 mod checkout;
 mod network;
 mod objects;

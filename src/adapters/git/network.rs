@@ -1,4 +1,4 @@
-//! Fetching, looking at the remote's refs, and pushing one tag.
+//! Fetching, looking at the remote's refs, and pushing one ref.
 
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ impl RemoteRef {
 pub enum Pushed {
     /// The ref was made.
     New,
+    /// The ref was there, and moved on to ours.
+    Moved,
     /// The remote had it already, the very same.
     UpToDate,
 }
@@ -91,7 +93,8 @@ impl Git {
     pub async fn push_tag(&self, version: &Version) -> Result<Pushed> {
         let name = self.tags.full_ref(version);
         let ours = self.local_ref(&name)?.ok_or_else(|| Error::internal(format!("{name} does not exist here yet")))?;
-        let push = async || self.push_once(&name).await;
+        let spec = format!("{name}:{name}");
+        let push = async || self.push_spec(&spec, &name).await;
         let effect = async || {
             let there = self.remote_tag(version).await?;
             Ok(there.is_some_and(|there| there.sha == ours).then_some(Pushed::New))
@@ -99,10 +102,11 @@ impl Git {
         self.retry.write(push, effect).await
     }
 
-    async fn push_once(&self, name: &str) -> Result<Pushed> {
+    /// Pushes one refspec to the ref `name`.
+    pub(super) async fn push_spec(&self, spec: &str, name: &str) -> Result<Pushed> {
         // More than one tag in a push may start no workflow: push.followTags must not add any.
         let options = ["push", "--porcelain", "--atomic", "--no-follow-tags", "--no-recurse-submodules"];
-        let program = self.program().args(options).arg(&self.remote).arg(format!("{name}:{name}"));
+        let program = self.program().args(options).arg(&self.remote).arg(spec);
         let finished = program.timeout(PUSH_TIMEOUT).output().await?;
         porcelain::pushed(name, &finished, self.has_pre_push_hook().await)
     }

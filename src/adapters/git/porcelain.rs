@@ -54,6 +54,7 @@ pub(super) fn pushed(name: &str, finished: &Finished, pre_push_hook: bool) -> Re
     let line = text.lines().filter_map(ref_line).find(|line| line.to == name);
     match line {
         Some(RefLine { flag: '*', .. }) if finished.success() => Ok(Pushed::New),
+        Some(RefLine { flag: ' ', .. }) if finished.success() => Ok(Pushed::Moved),
         Some(RefLine { flag: '=', .. }) if finished.success() => Ok(Pushed::UpToDate),
         Some(line @ RefLine { flag: '!', .. }) => Err(rejected(name, &line, finished)),
         _ => Err(no_verdict(name, finished, pre_push_hook)),
@@ -66,15 +67,16 @@ fn rejected(name: &str, line: &RefLine<'_>, finished: &Finished) -> Error {
     let said = remote_lines(finished);
     let all = format!("{reason}\n{}", said.join("\n")).to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
+    let tag = name.starts_with("refs/tags/");
     let (class, hint) = if has(&["cannot lock ref", "failed to update ref", "internal server error", "try again"]) {
         (Class::Transient { retry_after: None }, None)
     } else if has(&["already exists", "non-fast-forward", "fetch first", "stale info", "would clobber"]) {
-        (Class::Conflict, Some("a release tag is never moved: choose the next version"))
+        (Class::Conflict, tag.then_some("a release tag is never moved: choose the next version"))
     } else if has(&["gh013", "rule violations", "protected", "gh006", "pre-receive hook declined", "hook declined"]) {
-        (
-            Class::Denied,
-            Some("a rule of the repository forbids this tag: see its rulesets, and whether the tag existed before"),
-        )
+        let of_tag = "a rule of the repository forbids this tag: see its rulesets, and whether the tag existed before";
+        let of_branch =
+            "a rule protects this branch: it is changed by a pull request, or by whoever may bypass the rule";
+        (Class::Denied, Some(if tag { of_tag } else { of_branch }))
     } else if has(&["permission", "denied", "not authorized"]) {
         (Class::Denied, Some("the account that pushes needs write access to the repository"))
     } else {

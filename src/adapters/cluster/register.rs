@@ -1,0 +1,87 @@
+//! Small records that the whole team reads: one ConfigMap, one JSON document a key.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::config_maps::{ConfigMaps, StoredMap};
+use crate::error::{Error, Kind, Result};
+
+/// How often a write is tried again after somebody else was faster.
+const ATTEMPTS: u32 = 5;
+
+/// One such ConfigMap.
+#[derive(Clone)]
+pub struct Register {
+    maps: ConfigMaps,
+    name: &'static str,
+}
+
+impl Register {
+    #[must_use]
+    pub fn new(maps: ConfigMaps, name: &'static str) -> Self {
+        Self { maps, name }
+    }
+
+    /// Every record, by key.
+    ///
+    /// # Errors
+    /// One that cannot be read is an error, not an absence.
+    pub async fn all<T: DeserializeOwned>(&self) -> Result<BTreeMap<String, T>> {
+        let Some(map) = self.maps.get(self.name).await? else { return Ok(BTreeMap::new()) };
+        let read = |(key, text): (String, String)| match serde_json::from_str(&text) {
+            Ok(record) => Ok((key, record)),
+            Err(error) => Err(Error::outside(format!("read {key} in config map {}", self.name)).because(error)),
+        };
+        map.data.into_iter().map(read).collect()
+    }
+
+    /// Writes one record; an earlier one of that key is replaced.
+    pub async fn put<T: Serialize>(&self, key: &str, record: &T) -> Result<()> {
+        let text = serde_json::to_string(record)
+            .map_err(|error| Error::internal(format!("write {key} as JSON")).because(error))?;
+        self.change(|data| drop(data.insert(key.to_owned(), text.clone()))).await
+    }
+
+    /// Removes records; one that is not there is no error.
+    pub async fn remove(&self, keys: &[String]) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.change(|data| data.retain(|key, _| !keys.contains(key))).await
+    }
+
+    /// Changes the whole, by compare-and-swap.
+    ///
+    /// # Errors
+    /// Also a conflict, when others kept writing at the same time.
+    pub async fn change(&self, change: impl Fn(&mut BTreeMap<String, String>)) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let found = self.maps.get(self.name).await?;
+            let exists = found.is_some();
+            let mut map = found.unwrap_or_default();
+            let before = map.data.clone();
+            change(&mut map.data);
+            if map.data == before {
+                return Ok(());
+            }
+            let map = self.named(map);
+            let written = if exists { self.maps.replace(&map).await } else { self.maps.create(&map).await };
+            match written {
+                Ok(_) => return Ok(()),
+                // Somebody else wrote, or deleted it: look again.
+                Err(error) if error.is_conflict() || error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let what = format!("write to config map {}: others kept writing to it", self.name);
+        Err(Error::new(Kind::Outside, what).hint("try again"))
+    }
+
+    fn named(&self, mut map: StoredMap) -> StoredMap {
+        self.name.clone_into(&mut map.name);
+        map.labels.insert("app.kubernetes.io/managed-by".into(), "gospel-release".into());
+        map
+    }
+}

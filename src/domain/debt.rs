@@ -1,0 +1,142 @@
+//! What break glass leaves open, and the releases that must not come back.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{CommitSha, Digest, RunId, ServiceName, Version};
+
+/// Something left open on purpose, with an owner, a reason and a time by which it is to be closed. Whether it is closed is seen in
+/// the world, never declared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Debt {
+    #[serde(flatten)]
+    pub kind: DebtKind,
+    /// `user@host`.
+    pub owner: String,
+    pub reason: String,
+    /// The run that opened it.
+    pub run: RunId,
+    /// World time.
+    pub opened: Timestamp,
+    /// World time after which it is overdue.
+    pub due: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "debt", rename_all = "kebab-case")]
+pub enum DebtKind {
+    /// Production runs other images than Git says.
+    LiveDiffers,
+    /// Automated sync is switched off.
+    SyncPaused,
+    /// A hotfix is in production and not on main.
+    NotMerged { branch: String, commit: CommitSha },
+    /// A gate was gone without, by name.
+    Waived { gate: String },
+    /// A quarantined release is still what main would release.
+    Quarantined { release: String },
+}
+
+impl Debt {
+    /// Its key where debts are kept; a later debt of the same kind and object takes its place.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match &self.kind {
+            DebtKind::LiveDiffers => "live-differs".to_owned(),
+            DebtKind::SyncPaused => "sync-paused".to_owned(),
+            DebtKind::NotMerged { branch, .. } => format!("not-merged.{}", branch.replace('/', ".")),
+            DebtKind::Waived { gate } => format!("waived.{gate}.{}", self.run),
+            DebtKind::Quarantined { release } => format!("quarantined.{release}"),
+        }
+    }
+
+    /// In a few words.
+    #[must_use]
+    pub fn title(&self) -> String {
+        self.kind.title()
+    }
+
+    /// Whether its time has passed.
+    #[must_use]
+    pub fn overdue(&self, now: Timestamp) -> bool {
+        now >= self.due
+    }
+}
+
+impl DebtKind {
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::LiveDiffers => "production runs other images than Git says".to_owned(),
+            Self::SyncPaused => "automated sync is paused".to_owned(),
+            Self::NotMerged { branch, commit } => format!("{branch} ({}) is not on main", commit.short()),
+            Self::Waived { gate } => format!("the gate {gate} was waived"),
+            Self::Quarantined { release } => format!("{release} is in quarantine, and main still builds on it"),
+        }
+    }
+}
+
+/// A release, or some images of it, that was rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// `None` where what ran was no release.
+    pub version: Option<Version>,
+    /// The images that must not come back, by service.
+    pub digests: BTreeMap<ServiceName, Digest>,
+    pub who: String,
+    pub reason: String,
+    pub run: RunId,
+    /// World time.
+    pub at: Timestamp,
+    /// What production was rolled back to.
+    pub back_to: Version,
+}
+
+impl Quarantined {
+    /// Its key where quarantined releases are kept.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.version.as_ref().map_or_else(|| format!("run.{}", self.run), ToString::to_string)
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.version.as_ref().map_or_else(|| "what production ran".to_owned(), ToString::to_string)
+    }
+
+    /// Whether every image of `other` is in this one.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.digests.iter().all(|(service, digest)| self.digests.get(service) == Some(digest))
+    }
+
+    /// The services whose candidate image is one of these.
+    pub fn hits<'a>(&'a self, images: &'a BTreeMap<ServiceName, Digest>) -> impl Iterator<Item = &'a ServiceName> {
+        images.iter().filter(|(service, digest)| self.digests.get(*service) == Some(digest)).map(|(service, _)| service)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_debt_is_written_flat_and_read_again() {
+        let debt = Debt {
+            kind: DebtKind::NotMerged { branch: "hotfix/login".into(), commit: "a".repeat(40).parse().unwrap() },
+            owner: "olga@desk".into(),
+            reason: "login was down".into(),
+            run: "20250304-090000-abcd".parse().unwrap(),
+            opened: "2025-03-04T09:00:00Z".parse().unwrap(),
+            due: "2025-03-05T09:00:00Z".parse().unwrap(),
+        };
+        let text = serde_json::to_string(&debt).unwrap();
+        assert!(text.contains(r#""debt":"not-merged""#), "{text}");
+        assert_eq!(serde_json::from_str::<Debt>(&text).unwrap(), debt);
+        assert_eq!(debt.key(), "not-merged.hotfix.login");
+        assert!(debt.overdue(debt.due) && !debt.overdue(debt.opened));
+    }
+}

@@ -1,0 +1,179 @@
+//! Debts: what break glass left open. Whether one is closed is seen in the world, never declared.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::adapters::cluster::{Applications, ConfigMaps, Register, Workloads};
+use crate::adapters::git::Git;
+use crate::config::Config;
+use crate::domain::{Debt, DebtKind, ImageRef, Quarantined, ServiceName, Version, duration, overlay_images, printable};
+use crate::error::Result;
+
+/// The ConfigMap of debts.
+pub const DEBTS: &str = "gospel-release-debts";
+/// The ConfigMap of quarantined releases.
+pub const QUARANTINE: &str = "gospel-release-quarantine";
+
+/// A debt that is open, and the command that closes it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Open {
+    #[serde(flatten)]
+    pub debt: Debt,
+    pub overdue: bool,
+    /// What was seen of it; "not known" where it could not be looked at, and then it stays open.
+    pub seen: String,
+    pub close: String,
+}
+
+/// What debts are looked for in.
+pub struct Places<'a> {
+    pub config: &'a Config,
+    pub git: Option<&'a Git>,
+    pub workloads: &'a Workloads,
+    pub applications: Option<&'a Applications>,
+    pub maps: ConfigMaps,
+}
+
+/// What is known of releases that were rolled back.
+pub async fn quarantined(maps: &ConfigMaps) -> Result<BTreeMap<String, Quarantined>> {
+    Register::new(maps.clone(), QUARANTINE).all().await
+}
+
+/// Whether anything is written down at all.
+pub async fn any(maps: &ConfigMaps) -> Result<bool> {
+    let (debts, quarantine) = futures::try_join!(maps.get(DEBTS), maps.get(QUARANTINE))?;
+    Ok([debts, quarantine].into_iter().flatten().any(|map| !map.data.is_empty()))
+}
+
+impl Places<'_> {
+    /// The debts that are open, oldest first.
+    pub async fn open(&self, now: Timestamp) -> Result<Vec<Open>> {
+        let register = Register::new(self.maps.clone(), DEBTS);
+        let (debts, quarantined) = futures::try_join!(register.all::<Debt>(), quarantined(&self.maps))?;
+        let mut debts: Vec<Debt> = debts.into_values().collect();
+        debts.extend(quarantined.values().map(|entry| self.of_quarantine(entry)));
+        let mut open = Vec::new();
+        for debt in debts {
+            let seen = match self.seen(&debt, &quarantined).await {
+                Ok(None) => continue,
+                Ok(Some(seen)) => seen,
+                Err(error) => format!("not known: {}", printable(&error.to_string())),
+            };
+            open.push(Open { overdue: debt.overdue(now), seen, close: close(&debt), debt });
+        }
+        open.sort_by_key(|open| open.debt.opened);
+        Ok(open)
+    }
+
+    fn of_quarantine(&self, entry: &Quarantined) -> Debt {
+        Debt {
+            kind: DebtKind::Quarantined { release: entry.key() },
+            owner: entry.who.clone(),
+            reason: entry.reason.clone(),
+            run: entry.run.clone(),
+            opened: entry.at,
+            due: entry.at.checked_add(self.config.debt.due_after).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// What is seen of a debt; `None` when it is closed.
+    async fn seen(&self, debt: &Debt, quarantined: &BTreeMap<String, Quarantined>) -> Result<Option<String>> {
+        match &debt.kind {
+            DebtKind::LiveDiffers => self.differing().await,
+            DebtKind::SyncPaused => {
+                let Some(applications) = self.applications else { return Ok(Some("not known".into())) };
+                let app = applications.application(&self.config.argo.application).await?;
+                Ok((!app.auto_sync).then(|| format!("automated sync of {} is off", app.name)))
+            }
+            DebtKind::NotMerged { commit, .. } => {
+                let Some(git) = self.git else { return Ok(Some("not known: Git does not answer".into())) };
+                let tip = git.main_tip()?;
+                let merged = git.has(commit) && git.is_ancestor(commit, &tip)?;
+                Ok((!merged).then(|| format!("{} is not an ancestor of main", commit.short())))
+            }
+            DebtKind::Waived { .. } => self.since_released(debt.opened),
+            DebtKind::Quarantined { release } => {
+                let version = quarantined.get(release).and_then(|entry| entry.version.as_ref());
+                self.above(version, quarantined)
+            }
+        }
+    }
+
+    /// The services whose Deployment names another image than main's overlay.
+    async fn differing(&self) -> Result<Option<String>> {
+        let Some(git) = self.git else { return Ok(Some("not known: Git does not answer".into())) };
+        let path = format!("{}/kustomization.yaml", self.config.production.overlay);
+        let overlay = overlay_images(&git.file_at(&git.main_tip()?, &path)?.unwrap_or_default())?;
+        let deployments = self.workloads.deployments().await?;
+        let mut differing = Vec::new();
+        for service in &self.config.services {
+            let name = self.config.deployment_of(service);
+            let live = deployments.iter().find(|found| found.name == name);
+            let live = live.and_then(|found| found.image(service.name.as_str()));
+            let wanted = overlay.get(&self.config.image_of(service));
+            if let (Some(live), Some(wanted)) = (live, wanted)
+                && !agree(live, wanted)
+            {
+                differing.push(service.name.clone());
+            }
+        }
+        let names: Vec<&str> = differing.iter().map(ServiceName::as_str).collect();
+        Ok((!names.is_empty()).then(|| names.join(", ")))
+    }
+
+    /// Closed once a release was made after it: that one passed every gate.
+    fn since_released(&self, opened: Timestamp) -> Result<Option<String>> {
+        let Some(git) = self.git else { return Ok(Some("not known: Git does not answer".into())) };
+        let later = git.release_tags()?.into_iter().any(|tag| tag.when.is_some_and(|when| when > opened));
+        Ok((!later).then(|| "no release since".to_owned()))
+    }
+
+    /// Closed once a release above the bad one is there, and is not itself in quarantine.
+    fn above(&self, bad: Option<&Version>, quarantined: &BTreeMap<String, Quarantined>) -> Result<Option<String>> {
+        let (Some(git), Some(bad)) = (self.git, bad) else { return Ok(Some("not known".into())) };
+        let good = |version: &Version| version > bad && !quarantined.contains_key(&version.to_string());
+        let above = git.release_tags()?.into_iter().any(|tag| good(&tag.version));
+        Ok((!above).then(|| format!("no good release above {bad} yet")))
+    }
+}
+
+/// Whether a Deployment's image is what an overlay entry stands for: by digest where there is one, else by tag.
+fn agree(live: &ImageRef, wanted: &crate::domain::OverlayImage) -> bool {
+    match (&wanted.digest, &wanted.tag) {
+        (Some(digest), _) => live.digest.as_ref() == Some(digest),
+        (None, tag) => live.digest.is_none() && live.tag == *tag,
+    }
+}
+
+/// The command that closes a debt.
+fn close(debt: &Debt) -> String {
+    match &debt.kind {
+        DebtKind::LiveDiffers | DebtKind::SyncPaused => {
+            "gospel-release rollback --direct --to what runs (commits it, and takes sync up again)".to_owned()
+        }
+        DebtKind::NotMerged { .. } => "gospel-release hotfix finish".to_owned(),
+        DebtKind::Waived { gate } => format!("gospel-release promote (its {gate} gate closes it)"),
+        DebtKind::Quarantined { .. } => "mend it on main, let it soak, then: gospel-release promote".to_owned(),
+    }
+}
+
+/// One debt in a line and what is beneath it, for people.
+#[must_use]
+pub fn lines(open: &Open, now: Timestamp) -> Vec<String> {
+    let age = |at: Timestamp| duration(std::time::Duration::try_from(now.duration_since(at)).unwrap_or_default());
+    let due = if open.overdue {
+        format!("OVERDUE since {}", age(open.debt.due))
+    } else {
+        let left = std::time::Duration::try_from(open.debt.due.duration_since(now)).unwrap_or_default();
+        format!("due in {}", duration(left))
+    };
+    let reason =
+        if open.debt.reason.is_empty() { String::new() } else { format!(": {}", printable(&open.debt.reason)) };
+    vec![
+        format!("{} ({}), {due}", open.debt.title(), open.seen),
+        format!("  {} ago by {}{reason}", age(open.debt.opened), printable(&open.debt.owner)),
+        format!("  to close: {}", open.close),
+    ]
+}

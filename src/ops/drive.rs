@@ -1,0 +1,241 @@
+//! A run of any verb, from its lock to its report: begin, drive, close.
+
+use serde_json::Value;
+
+use crate::adapters::cluster::{ConfigMaps, Leases};
+use crate::domain::WorldId;
+use crate::engine::{Ended, Engine, Fact, Facts, Header, Journal, Plan, Record, RunDir, RunState, SeenEvent, Shared};
+use crate::error::{Error, Kind, Result};
+
+use super::connect::Connected;
+use super::shared::{Claim, Runs};
+use super::{Invocation, Report, evidence, lock, report};
+
+/// How a verb is called, and how it reads when it succeeded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verb {
+    pub command: &'static str,
+    /// `released`, `rolled-back`, …
+    pub success: &'static str,
+}
+
+/// What to do about a run that was left open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// It comes first.
+    Refuse,
+    /// The plan closes it: going back does not wait for what went wrong.
+    Allow,
+}
+
+/// A run that holds the lock and has its journal open.
+pub(super) struct Begun {
+    pub claim: Claim,
+    dir: RunDir,
+    journal: Journal,
+    header: Header,
+    facts: Facts,
+}
+
+/// Takes the lock, looks for unfinished runs, and makes the journal.
+pub(super) async fn begin(
+    invocation: &Invocation,
+    connected: &Connected,
+    verb: Verb,
+    options: Value,
+    facts: &Facts,
+    (takeover, beside): (bool, Beside),
+) -> Result<Begun> {
+    let run = invocation.new_run_id()?;
+    let namespace = &invocation.config.production.namespace;
+    let leases = Leases::new(&connected.production.cluster, namespace);
+    let duration = invocation.config.lock.lease;
+    let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, takeover).await?;
+    let runs = Runs::new(ConfigMaps::new(&connected.production.cluster, namespace));
+    let claim = runs.claim(lock, None);
+    let started = async {
+        if beside == Beside::Refuse {
+            refuse_beside(&runs).await?;
+        }
+        let dir = invocation.state_dir()?.run(&run);
+        dir.make()?;
+        Journal::create(&dir.journal()).map(|journal| (dir, journal))
+    };
+    match started.await {
+        Ok((dir, journal)) => {
+            let header = Header {
+                run,
+                command: verb.command.to_owned(),
+                project: invocation.config.project.clone(),
+                world: connected.world.clone(),
+                tool: env!("CARGO_PKG_VERSION").to_owned(),
+                steps: Vec::new(),
+                plan_hash: String::new(),
+                by: invocation.who(),
+                started_at: invocation.clock.now(),
+                config: serde_json::to_value(&invocation.config).unwrap_or_default(),
+                options,
+            };
+            Ok(Begun { claim, dir, journal, header, facts: facts.clone() })
+        }
+        Err(error) => {
+            claim.release().await?;
+            Err(error)
+        }
+    }
+}
+
+/// A run that was left open comes first: it is resumed or aborted before another begins.
+async fn refuse_beside(runs: &Runs) -> Result<()> {
+    let open = runs.open().await?;
+    let Some(state) = open.last() else { return Ok(()) };
+    let version = state.version().map_or(String::new(), |version| format!(" of {version}"));
+    let next = state.next_step().map_or(String::new(), |step| format!(", stopped before: {}", step.title));
+    Err(Error::new(
+        Kind::Locked,
+        format!("run {}{version} by {} is unfinished{next}", state.header.run, state.header.by),
+    )
+    .hint(format!("gospel-release resume {}", state.header.run))
+    .hint(format!("or give it up: gospel-release abort {}", state.header.run)))
+}
+
+impl Begun {
+    /// The run's id: commits name it.
+    pub fn run(&self) -> &crate::domain::RunId {
+        &self.header.run
+    }
+
+    /// The first record, with the plan in its header.
+    fn first(&self, plan: &Plan) -> Record {
+        let mut header = self.header.clone();
+        header.steps = plan.steps(&self.facts);
+        header.plan_hash = plan.hash();
+        let facts = &self.facts;
+        let facts = [
+            facts.version.clone().map(Fact::Version),
+            facts.previous.clone().map(Fact::Previous),
+            facts.candidate.clone().map(Fact::Candidate),
+            facts.change.clone().map(Fact::Change),
+            (!facts.quarantined.is_empty()).then(|| Fact::Quarantined(facts.quarantined.clone())),
+            (!facts.shipped.is_empty()).then(|| Fact::Shipped(facts.shipped.clone())),
+        ];
+        Record::RunStarted { header: Box::new(header), facts: facts.into_iter().flatten().collect() }
+    }
+
+    /// Gives up what was never begun: nothing is there but the lock and an empty journal.
+    pub async fn give_up(self, verb: Verb, world: WorldId, error: Error) -> Report {
+        // An empty directory that stays is no harm.
+        let _ = std::fs::remove_dir_all(self.dir.path());
+        let released = self.claim.release().await;
+        let error = match released {
+            Ok(()) => error,
+            Err(stuck) => error.seen(format!("and the lock could not be given back: {stuck}")),
+        };
+        Report::early(verb.command, Some(world), error)
+    }
+}
+
+/// Runs a plan that begins now, and gives the lock back.
+pub(super) async fn run(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    verb: Verb,
+    begun: Begun,
+    plan: &Plan,
+) -> Report {
+    let first = begun.first(plan);
+    let Begun { claim, dir, journal, .. } = begun;
+    let report = drive(invocation, verb, plan, journal, &claim, Start::New(Box::new(first)), &dir, connected).await;
+    if report.failure.is_none() {
+        // Old runs in the cluster are tidied while we hold the lock; what cannot be tidied now can be next time.
+        if let Err(error) = claim.prune().await {
+            invocation.warn(format!("old runs were not tidied away: {error}"));
+        }
+    }
+    // The report stands whatever becomes of the lock; a Lease that cannot be given back expires.
+    if let Err(error) = claim.release().await {
+        invocation.warn(format!("the lock could not be given back and expires by itself: {error}"));
+    }
+    report
+}
+
+/// Whether the run's first record is yet to be written, or it is taken up again.
+pub(super) enum Start {
+    New(Box<Record>),
+    Again(Box<RunState>),
+}
+
+/// Runs the plan and closes the run: as done, or as far as it came.
+#[allow(clippy::too_many_arguments, reason = "everything that a run is made of, each of another kind")]
+pub(super) async fn drive(
+    invocation: &mut Invocation,
+    verb: Verb,
+    plan: &Plan,
+    journal: Journal,
+    shared: &dyn Shared,
+    start: Start,
+    dir: &RunDir,
+    connected: &Connected,
+) -> Report {
+    let (clock, cancel, by) = (invocation.clock.clone(), invocation.cancel.clone(), invocation.who());
+    let listener = invocation.listener.as_mut();
+    let engine = match start {
+        Start::New(first) => Engine::begin(clock, cancel, listener, journal, shared, *first, by).await,
+        Start::Again(state) => Engine::go_on(clock, cancel, listener, journal, shared, *state, by).await,
+    };
+    let mut engine = match engine {
+        Ok(engine) => engine,
+        Err(error) => return Report::early(verb.command, Some(connected.world.clone()), error),
+    };
+    let result = engine.run(plan).await;
+    let changed = engine.state().is_some_and(RunState::changed_the_world);
+    let ended = match &result {
+        Ok(()) => Ended { outcome: verb.success.into(), exit: 0, open: false, why: String::new() },
+        Err(error) => report::ended(error, changed),
+    };
+    let failure = result.err().map(|error| resumable(error, changed));
+    // A journal that cannot be written is the failure itself, or comes after one: the first one is told.
+    let closing = engine.end(ended).await;
+    let failure = failure.or(closing.err());
+    finish(engine, verb, dir, failure)
+}
+
+fn finish(mut engine: Engine<'_>, verb: Verb, dir: &RunDir, failure: Option<Error>) -> Report {
+    let Some(state) = engine.state().cloned() else {
+        let error = failure.unwrap_or_else(|| Error::internal("a run without a state"));
+        return Report::early(verb.command, None, error);
+    };
+    let mut report = Report::of(verb.command, &state, verb.success, failure);
+    match evidence::write(dir, &state, &report) {
+        Ok(path) => report.evidence = Some(path.display().to_string()),
+        Err(error) => engine.tell(SeenEvent::Warning { text: format!("no evidence bundle: {error}") }),
+    }
+    report
+}
+
+/// An error that leaves the run open names the command that goes on.
+fn resumable(error: Error, changed: bool) -> Error {
+    let says = error.hints().iter().any(|hint| hint.contains("gospel-release resume") || hint.contains("rollback"));
+    if changed && !says { error.hint("gospel-release resume") } else { error }
+}
+
+/// All gates and all probes, no lock, no journal, no act.
+pub(super) async fn dry_run(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    verb: Verb,
+    facts: Facts,
+    plan: &Plan,
+) -> Report {
+    let world = Some(connected.world.clone());
+    let version = facts.version.clone();
+    let (clock, cancel) = (invocation.clock.clone(), invocation.cancel.clone());
+    let mut engine = Engine::dry(clock, cancel, invocation.listener.as_mut(), facts);
+    let failure = engine.run(plan).await.err();
+    let mut report = match failure {
+        Some(error) => Report::early(verb.command, world, error),
+        None => Report { outcome: "planned".into(), ..Report::empty(verb.command, world) },
+    };
+    report.version = version.map(|version| version.to_string());
+    report
+}

@@ -1,0 +1,454 @@
+//! `rollback`: back to a release that ran before, as one commit that Argo CD syncs; or past Git, when Git or Argo CD is down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapters::cluster::{AppState, ConfigMaps, Events, ExternalSecrets, Logs, Register};
+use crate::adapters::http;
+use crate::config::Config;
+use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version};
+use crate::engine::{Change, Facts, NewImage, Plan, Question, RunState, Shipped};
+use crate::error::{Error, Kind, Result};
+use crate::gates;
+use crate::monitor::databases::Database;
+use crate::monitor::endpoints::Endpoints;
+use crate::steps;
+
+use super::connect::{Connected, Outages, connect_despite};
+use super::drive::{self, Beside, Verb};
+use super::rollback_sheet::Sheet;
+use super::shared::Runs;
+use super::{Invocation, Report, candidate, debt, promote, runs, target};
+
+/// How long the images must stay, after a direct rollback, before it is believed (world time).
+const UNREVERTED: Duration = Duration::from_secs(30);
+
+pub(super) const VERB: Verb = Verb { command: "rollback", success: "rolled-back" };
+
+/// What a rollback was asked to do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    pub to: Option<Version>,
+    /// Only these services; all where it is empty.
+    pub services: Vec<ServiceName>,
+    pub reason: Option<String>,
+    /// Past Git: images are applied first, the commit follows when it can.
+    pub direct: bool,
+    /// Consent to pause automated sync while production differs from Git.
+    pub pause_sync: bool,
+    /// Consent to end another's Argo CD operation.
+    pub terminate_sync: bool,
+    /// The old code is known to run on the schema that stays.
+    pub accept_schema: bool,
+    /// The open run that is given up first; found at the start.
+    pub gives_up: Option<RunId>,
+    /// Take the lock from a dead holder.
+    #[serde(skip)]
+    pub takeover: bool,
+}
+
+/// What was found before anything is asked.
+pub(super) struct Found {
+    pub target: target::Past,
+    /// What production runs by version, if it is one.
+    pub bad: Option<Version>,
+    /// What pods run, by service; empty for a service whose pods do not say.
+    pub live: BTreeMap<ServiceName, BTreeSet<Digest>>,
+    /// The affected services, and the target's digests.
+    pub digests: BTreeMap<ServiceName, Option<Digest>>,
+    /// Services that stay as they are: asked so, or unknown to the target.
+    pub untouched: Vec<ServiceName>,
+    pub app: Result<AppState>,
+    pub open: Option<RunState>,
+}
+
+/// Runs a rollback from its beginning.
+pub async fn rollback(invocation: &mut Invocation, options: &Options) -> Report {
+    let (connected, outages) = match connect_despite(invocation).await {
+        Ok(connected) => connected,
+        Err(error) => return Report::early(VERB.command, None, error),
+    };
+    let world = connected.world.clone();
+    match looked(invocation, &connected, &outages, options).await {
+        Err(error) => Report::early(VERB.command, Some(world), error),
+        Ok(None) => Report { outcome: "nothing-to-do".into(), ..Report::empty(VERB.command, Some(world)) },
+        Ok(Some((found, facts, options))) => go(invocation, &connected, found, facts, &options).await,
+    }
+}
+
+async fn looked(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    outages: &Outages,
+    options: &Options,
+) -> Result<Option<(Found, Facts, Options)>> {
+    if let Some(error) = &outages.git
+        && !options.direct
+    {
+        return Err(no_git(error));
+    }
+    for (what, error) in [("Git", &outages.git), ("GitHub", &outages.github)] {
+        if let Some(error) = error {
+            invocation.warn(format!("{what} does not answer and is gone without: {error}"));
+        }
+    }
+    if options.accept_schema && options.reason.is_none() {
+        return Err(Error::usage("--accept-schema needs --reason TEXT: who reads this later must know why"));
+    }
+    let found = find(invocation, connected, options).await?;
+    if let Some(said) = nothing_to_do(connected, &invocation.config, &found, options)? {
+        invocation.note(said);
+        return Ok(None);
+    }
+    let facts = facts(&found, options);
+    let options = Options { gives_up: found.open.as_ref().map(|run| run.header.run.clone()), ..options.clone() };
+    Ok(Some((found, facts, options)))
+}
+
+fn no_git(error: &Error) -> Error {
+    let failed = Error::outside("Git hosting does not answer, and a rollback is a commit").because(error.to_string());
+    let failed = error.evidence().iter().cloned().fold(failed, Error::seen);
+    failed
+        .seen("Nothing was changed.")
+        .hint("past Git, at once: gospel-release rollback --direct --pause-sync --reason TEXT")
+        .hint("or wait for it: githubstatus.com")
+}
+
+async fn go(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    found: Found,
+    facts: Facts,
+    options: &Options,
+) -> Report {
+    let world = connected.world.clone();
+    if invocation.dry_run {
+        return match plan(invocation, connected, options, &facts, None, Some(found)).await {
+            Ok(plan) => drive::dry_run(invocation, connected, VERB, facts, &plan).await,
+            Err(error) => Report::early(VERB.command, Some(world), error),
+        };
+    }
+    let stored = serde_json::to_value(options).unwrap_or_default();
+    let consent = (options.takeover, Beside::Allow);
+    match drive::begin(invocation, connected, VERB, stored, &facts, consent).await {
+        Ok(begun) => match plan(invocation, connected, options, &facts, Some(begun.run()), Some(found)).await {
+            Ok(plan) => drive::run(invocation, connected, VERB, begun, &plan).await,
+            Err(error) => begun.give_up(VERB, world, error).await,
+        },
+        Err(error) => Report::early(VERB.command, Some(world), error),
+    }
+}
+
+/// What runs, where it can go back to, and what Argo CD and other runs are doing.
+async fn find(invocation: &Invocation, connected: &Connected, options: &Options) -> Result<Found> {
+    let config = &invocation.config;
+    let production = &connected.production;
+    let maps = ConfigMaps::new(&production.cluster, &config.production.namespace);
+    let kept = Runs::new(maps.clone());
+    let quarantine = Register::new(maps, debt::QUARANTINE);
+    let (live, all, open, quarantined, app) = futures::join!(
+        candidate::seen(config, &production.workloads),
+        kept.all(),
+        kept.open(),
+        quarantine.all::<Quarantined>(),
+        connected.applications.application(&config.argo.application),
+    );
+    let (live, all, open, quarantined) = (live?, all?, open?, quarantined?);
+    let releases = target::releases(config, &connected.git, &all)?;
+    let bad = match one_each(&live) {
+        Some(images) => candidate::live_version(config, &production.aws, &images).await?,
+        None => None,
+    };
+    // In the middle of a rollout, Git says better than pods where it was going.
+    let bad = target::named_now(config, &connected.git)?.filter(|_| one_each(&live).is_none()).or(bad);
+    let target = target::choose(&releases, options.to.as_ref(), bad.as_ref(), &quarantined)?;
+    let affected = affected(config, options, &target)?;
+    let digests = target::digests(config, &production.aws, &target, &affected).await?;
+    let untouched = config.services.iter().map(|service| service.name.clone());
+    let untouched = untouched.filter(|name| !affected.contains(name)).collect();
+    Ok(Found { target, bad, live, digests, untouched, app, open: open.into_iter().next_back() })
+}
+
+/// One digest a service, where every service's pods agree.
+fn one_each(live: &BTreeMap<ServiceName, BTreeSet<Digest>>) -> Option<BTreeMap<ServiceName, Digest>> {
+    let one = |(name, digests): (&ServiceName, &BTreeSet<Digest>)| match digests.iter().collect::<Vec<_>>().as_slice() {
+        [digest] => Some((name.clone(), (*digest).clone())),
+        _ => None,
+    };
+    live.iter().map(one).collect()
+}
+
+fn affected(config: &Config, options: &Options, target: &target::Past) -> Result<Vec<ServiceName>> {
+    let known: Vec<ServiceName> = config.services.iter().map(|service| service.name.clone()).collect();
+    if let Some(unknown) = options.services.iter().find(|name| !known.contains(name)) {
+        let names: Vec<&str> = known.iter().map(ServiceName::as_str).collect();
+        return Err(
+            Error::usage(format!("there is no service {unknown}")).hint(format!("services: {}", names.join(", ")))
+        );
+    }
+    let asked = |name: &ServiceName| options.services.is_empty() || options.services.contains(name);
+    Ok(known.into_iter().filter(|name| asked(name) && target.has(name)).collect())
+}
+
+/// Production runs the target already, and main says so: a second call changes nothing.
+fn nothing_to_do(connected: &Connected, config: &Config, found: &Found, options: &Options) -> Result<Option<String>> {
+    let serves = found.digests.iter().all(|(name, digest)| match (digest, found.live.get(name)) {
+        (Some(digest), Some(live)) => live.len() == 1 && live.contains(digest),
+        _ => false,
+    });
+    if !serves || found.open.is_some() {
+        return Ok(None);
+    }
+    let version = &found.target.version;
+    let agrees = target::named_now(config, &connected.git)?.as_ref() == Some(version);
+    let whole = options.services.is_empty();
+    Ok((agrees || !whole).then(|| format!("production runs {version} already; nothing was changed")))
+}
+
+/// The choices that the run is made of.
+fn facts(found: &Found, options: &Options) -> Facts {
+    let known = found.digests.iter().filter_map(|(name, digest)| Some((name.clone(), digest.clone()?)));
+    let known: Vec<(ServiceName, Digest)> = known.collect();
+    let image = |(name, digest): &(ServiceName, Digest)| {
+        (name.clone(), NewImage { entry: found.target.entry(name), digest: digest.clone() })
+    };
+    Facts {
+        version: Some(found.target.version.clone()),
+        previous: found.bad.clone(),
+        shipped: known
+            .iter()
+            .map(|(name, digest)| (name.clone(), Shipped { digest: digest.clone(), soaked: true }))
+            .collect(),
+        change: Some(Change {
+            images: known.iter().map(image).collect(),
+            reason: options.reason.clone().unwrap_or_default(),
+            whole: found.untouched.is_empty(),
+        }),
+        quarantined: bad_images(found),
+        ..Facts::default()
+    }
+}
+
+/// What production runs of the affected services and the target is not: by its pods, or by the run that was bringing it.
+fn bad_images(found: &Found) -> BTreeMap<ServiceName, Digest> {
+    let brought = found.open.as_ref().map(|open| &open.facts.shipped);
+    let bad = |(name, target): (&ServiceName, &Option<Digest>)| {
+        let shipped = brought.and_then(|shipped| shipped.get(name)).map(|image| image.digest.clone());
+        let live = found.live.get(name).into_iter().flatten().find(|digest| Some(*digest) != target.as_ref()).cloned();
+        let bad = shipped.or(live)?;
+        (Some(&bad) != target.as_ref()).then(|| (name.clone(), bad))
+    };
+    found.digests.iter().filter_map(bad).collect()
+}
+
+/// The plan. `found` is there when it begins, and not when it is taken up again: gates and question are history then.
+pub(super) async fn plan(
+    invocation: &Invocation,
+    connected: &Connected,
+    options: &Options,
+    facts: &Facts,
+    run: Option<&RunId>,
+    found: Option<Found>,
+) -> Result<Plan> {
+    let config = Arc::new(invocation.config.clone());
+    let version = facts.version.clone().ok_or_else(|| Error::internal("a rollback without a target"))?;
+    let ready = ready(invocation, connected, options, facts, found.as_ref())?;
+    let question = {
+        let sheet = found.map(|found| Sheet { found: &found, options, config: &config }.text(&connected.world));
+        let phrase = version.to_string();
+        move |_: &RunState| Question { sheet: sheet.clone().unwrap_or_default(), phrase: phrase.clone() }
+    };
+    let mut plan = Plan::new(VERB.command).gates(vec![Box::new(ready)]).confirm(question);
+    let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);
+    if let Some(open) = &options.gives_up {
+        let why = format!("given up by {} for a rollback to {version}", invocation.who());
+        plan = plan.step(runs::GiveUp { runs: Runs::new(maps.clone()), run: open.clone(), why });
+    }
+    let commit = steps::ChangeOverlay {
+        git: Arc::clone(&connected.git),
+        config: Config::clone(&config),
+        run: run.cloned(),
+        subject: format!("revert(production): roll back to {version}"),
+        later: options.direct,
+    };
+    plan = if options.direct {
+        let debts = debts(invocation, options, run);
+        directly(connected, &config, options, plan, &maps, debts)
+    } else {
+        plan.step(steps::FreeArgo {
+            applications: connected.applications.clone(),
+            argo: config.argo.clone(),
+            terminate: options.terminate_sync,
+        })
+        .step(commit.clone())
+        .step(steps::ArgoSync {
+            applications: connected.applications.clone(),
+            git: Arc::clone(&connected.git),
+            argo: config.argo.clone(),
+            terminate: options.terminate_sync,
+        })
+    };
+    plan = arrived(connected, &config, facts, plan)?;
+    if options.direct {
+        plan = plan.step(steps::Unreverted {
+            apply: apply(connected, &config),
+            lasts: UNREVERTED,
+            since: OnceLock::new(),
+        });
+    }
+    let bad_images = !facts.quarantined.is_empty();
+    plan = plan.step_if(bad_images.then(|| quarantine(invocation, &maps, facts, run, &version)));
+    if options.direct {
+        plan = plan.step(commit).step(steps::ResumeSync {
+            applications: connected.applications.clone(),
+            application: config.argo.application.clone(),
+        });
+    }
+    let whole = facts.change.as_ref().is_some_and(|change| change.whole);
+    let bad = facts.previous.clone().filter(|_| whole && config.announce.github_release);
+    Ok(plan
+        .step_if(bad.map(|bad| steps::MarkRelease {
+            github: connected.github.clone(),
+            repository: config.repository.clone(),
+            bad,
+            target: version.clone(),
+            reason: options.reason.clone().unwrap_or_default(),
+        }))
+        .step_if(promote::webhook(invocation, &config, steps::News::RolledBack)?))
+}
+
+/// Past Git: written down first, then self-heal out of the way, then all images at once.
+fn directly(
+    connected: &Connected,
+    config: &Config,
+    options: &Options,
+    plan: Plan,
+    maps: &ConfigMaps,
+    debts: Vec<Debt>,
+) -> Plan {
+    plan.step(steps::RecordDebts {
+        register: Register::new(maps.clone(), debt::DEBTS),
+        debts,
+        due_after: config.debt.due_after,
+    })
+    .step(steps::PauseSync {
+        applications: connected.applications.clone(),
+        application: config.argo.application.clone(),
+        consent: options.pause_sync,
+    })
+    .step(apply(connected, config))
+}
+
+fn apply(connected: &Connected, config: &Config) -> steps::ApplyImages {
+    steps::ApplyImages { workloads: connected.production.workloads.clone(), config: config.clone() }
+}
+
+/// Pods on the images, and production healthy.
+pub(super) fn arrived(connected: &Connected, config: &Config, facts: &Facts, plan: Plan) -> Result<Plan> {
+    let production = &connected.production;
+    let namespace = &config.production.namespace;
+    let affected = |name: &ServiceName| facts.shipped.contains_key(name);
+    let mut only = config.clone();
+    only.services.retain(|service| affected(&service.name));
+    Ok(plan
+        .step(steps::Rollout::new(
+            production.workloads.clone(),
+            Events::new(&production.cluster, namespace),
+            Logs::new(&production.cluster, namespace),
+            production.aws.clone(),
+            only,
+        ))
+        .step(steps::ProductionHealth {
+            endpoints: Endpoints::new(config, &config.production, &production.cluster)?,
+            http: http::client()?,
+            urls: config.production.urls.clone(),
+            within: config.rollout.within,
+        }))
+}
+
+fn debts(invocation: &Invocation, options: &Options, run: Option<&RunId>) -> Vec<Debt> {
+    let run = run.cloned().unwrap_or_else(|| "dry-run".parse().expect("a DNS label"));
+    let debt = |kind| Debt {
+        kind,
+        owner: invocation.who(),
+        reason: options.reason.clone().unwrap_or_else(|| "not given".to_owned()),
+        run: run.clone(),
+        opened: jiff::Timestamp::UNIX_EPOCH,
+        due: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let paused = options.pause_sync.then(|| debt(DebtKind::SyncPaused));
+    std::iter::once(debt(DebtKind::LiveDiffers)).chain(paused).collect()
+}
+
+fn quarantine(
+    invocation: &Invocation,
+    maps: &ConfigMaps,
+    facts: &Facts,
+    run: Option<&RunId>,
+    target: &Version,
+) -> steps::Quarantine {
+    steps::Quarantine {
+        register: Register::new(maps.clone(), debt::QUARANTINE),
+        entry: Quarantined {
+            version: facts.previous.clone(),
+            digests: facts.quarantined.clone(),
+            who: invocation.who(),
+            reason: facts.change.as_ref().map(|change| change.reason.clone()).unwrap_or_default(),
+            run: run.cloned().unwrap_or_else(|| "dry-run".parse().expect("a DNS label")),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            back_to: target.clone(),
+        },
+    }
+}
+
+fn ready(
+    invocation: &Invocation,
+    connected: &Connected,
+    options: &Options,
+    facts: &Facts,
+    found: Option<&Found>,
+) -> Result<gates::Ready> {
+    let config = &invocation.config;
+    let production = &connected.production;
+    let databases = Database::all(config, &config.production, false, &production.cluster, &invocation.env);
+    let waiver = options.accept_schema.then(|| gates::Waiver {
+        who: invocation.who(),
+        why: options.reason.clone().unwrap_or_default(),
+        until: None,
+    });
+    let version = facts.version.clone().ok_or_else(|| Error::internal("a rollback without a target"))?;
+    Ok(gates::Ready {
+        looks: gates::Rollback {
+            config: config.clone(),
+            aws: production.aws.clone(),
+            workloads: production.workloads.clone(),
+            secrets: ExternalSecrets::new(&production.cluster, &config.production.namespace),
+            git: Arc::clone(&connected.git),
+            databases: Vec::new(),
+            first_release: None,
+        },
+        target: version,
+        commit: found.and_then(|found| found.target.tag.clone()),
+        head: connected.git.main_tip()?,
+        digests: found.map(|found| found.digests.clone()).unwrap_or_default(),
+        databases: databases.map_err(|error| error.to_string()),
+        accept_schema: waiver,
+    })
+}
+
+/// A run of this verb, taken up again.
+pub(super) async fn plan_again(
+    invocation: &Invocation,
+    connected: &Connected,
+    options: &Options,
+    state: &RunState,
+) -> Result<Plan> {
+    if state.header.command != VERB.command {
+        return Err(Error::new(Kind::Internal, "a run of another verb came here"));
+    }
+    plan(invocation, connected, options, &state.facts, Some(&state.header.run), None).await
+}

@@ -1,0 +1,94 @@
+//! `status`: the lock, open runs and debts, and the command that goes on with each.
+
+use serde_json::json;
+
+use crate::adapters::cluster::{Applications, ConfigMaps, Leases, Workloads};
+use crate::adapters::git::Git;
+use crate::domain::printable;
+use crate::engine::RunState;
+use crate::error::{Kind, Result};
+use crate::ui::out::Out;
+
+use super::Invocation;
+use super::connect::{argo_cluster, production};
+use super::debt::{self, Places};
+use super::runs::{brief, outcome};
+use super::shared::Runs;
+
+/// What goes on now, and what is left open.
+pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> Result<u8> {
+    let (place, namespace) = production(invocation).await?;
+    let maps = ConfigMaps::new(&place.cluster, &namespace);
+    let runs = Runs::new(maps.clone());
+    let leases = Leases::new(&place.cluster, &namespace);
+    let (lease, all, debts) = futures::join!(leases.get(), runs.all(), debts(invocation, &place, maps));
+    let (lease, all, debts) = (lease?, all?, debts?);
+    let held = lease.filter(|lease| lease.holder.as_deref().is_some_and(|holder| !holder.is_empty()));
+    let open: Vec<&RunState> = all.iter().filter(|state| state.is_open()).collect();
+    let overdue = debts.iter().any(|debt| debt.overdue);
+    let exit = if overdue { Kind::Debt.exit_code() } else { 0 };
+    if json {
+        out.json(&json!({
+            "lock": held.as_ref().map(|lease| json!({"holder": lease.holder, "run": lease.run, "renewed": lease.renewed_at})),
+            "open": open.iter().map(|state| brief(state)).collect::<Vec<_>>(),
+            "last": all.last().map(brief),
+            "debts": debts,
+            "exit": exit,
+        }))?;
+        return Ok(exit);
+    }
+    match &held {
+        None => out.line("lock      free")?,
+        Some(lease) => {
+            let run = lease.run.as_deref().unwrap_or("unknown");
+            out.line(&format!("lock      {} (run {run})", printable(lease.holder.as_deref().unwrap_or_default())))?;
+        }
+    }
+    if open.is_empty() {
+        out.line("open runs none")?;
+    }
+    for state in open {
+        let version = state.version().map(ToString::to_string).unwrap_or_default();
+        let next = state.next_step().map_or(String::new(), |step| format!(", next: {}", step.id));
+        out.line(&format!(
+            "open run  {} {} {version} by {}{next}",
+            state.header.run, state.header.command, state.header.by
+        ))?;
+        out.line(&format!("          {}", outcome(state)))?;
+        let mine = held.as_ref().is_some_and(|lease| lease.run.as_deref() == Some(state.header.run.as_str()));
+        let takeover = if mine { " --takeover (if its process is dead)" } else { "" };
+        out.line(&format!("          gospel-release resume {}{takeover}", state.header.run))?;
+    }
+    if let Some(last) = all.iter().rev().find(|state| !state.is_open()) {
+        let version = last.version().map(ToString::to_string).unwrap_or_default();
+        out.line(&format!("last run  {} {} {version}: {}", last.header.run, last.header.command, outcome(last)))?;
+    }
+    let now = invocation.clock.now();
+    if debts.is_empty() {
+        out.line("debts     none")?;
+    }
+    for (index, debt) in debts.iter().enumerate() {
+        for (line, text) in debt::lines(debt, now).into_iter().enumerate() {
+            let label = if index == 0 && line == 0 { "debts" } else { "" };
+            out.line(&format!("{label:<9} {text}"))?;
+        }
+    }
+    Ok(exit)
+}
+
+/// The open debts. Git is fetched only where something may be owed.
+async fn debts(invocation: &Invocation, place: &super::connect::Place, maps: ConfigMaps) -> Result<Vec<debt::Open>> {
+    let config = &invocation.config;
+    if !debt::any(&maps).await? {
+        return Ok(Vec::new());
+    }
+    let git = match Git::open(&config.repository, &invocation.base) {
+        Ok(git) => git.fetch().await.ok().map(|()| git),
+        Err(_) => None,
+    };
+    let argo = argo_cluster(config, &place.aws, &place.cluster).await.ok();
+    let applications = argo.map(|cluster| Applications::new(&cluster, &config.argo.namespace));
+    let workloads = Workloads::new(&place.cluster, &config.production.namespace);
+    let places = Places { config, git: git.as_ref(), workloads: &workloads, applications: applications.as_ref(), maps };
+    places.open(invocation.clock.now()).await
+}

@@ -1,0 +1,233 @@
+//! Where to go back to: from run records, release tags and the overlay's history together; any of them may be missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::adapters::aws::{Aws, ImageId};
+use crate::adapters::git::{Git, PathChange};
+use crate::config::Config;
+use crate::domain::{CommitSha, Digest, OverlayImage, Quarantined, ServiceName, Version, overlay_images};
+use crate::engine::RunState;
+use crate::error::{Error, Kind, Result};
+
+/// How many commits of the overlay are read.
+const HISTORY: usize = 200;
+
+/// A release that ran in production.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    pub version: Version,
+    /// What the overlay said of each service's image, as far as it is known.
+    pub entries: BTreeMap<ServiceName, OverlayImage>,
+    /// When the overlay last named it, by its commit.
+    pub named_at: Option<Timestamp>,
+    /// The run that verified it healthy.
+    pub verified_by: Option<String>,
+    /// Whether its release tag is there, and where.
+    pub tag: Option<CommitSha>,
+}
+
+/// The releases that production ran, newest version first.
+pub fn releases(config: &Config, git: &Git, runs: &[RunState]) -> Result<Vec<Past>> {
+    let mut found: BTreeMap<Version, Past> = BTreeMap::new();
+    for change in overlay_history(config, git)? {
+        let Some((version, entries)) = change.content.as_deref().and_then(|yaml| named(config, yaml)) else { continue };
+        let entry = found.entry(version.clone()).or_insert_with(|| Past::of(version));
+        if entry.entries.is_empty() {
+            entry.entries = entries;
+            entry.named_at = Some(change.commit.when);
+        }
+    }
+    for tag in git.release_tags()? {
+        let entry = found.entry(tag.version.clone()).or_insert_with(|| Past::of(tag.version));
+        entry.tag = Some(tag.commit);
+    }
+    for run in runs {
+        let Some(version) = verified(run) else { continue };
+        let entry = found.entry(version.clone()).or_insert_with(|| Past::of(version.clone()));
+        entry.verified_by = Some(run.header.run.to_string());
+        if entry.entries.is_empty() {
+            let of = |(service, image): (&ServiceName, &crate::engine::Shipped)| {
+                let tag = Some(version.to_string());
+                (service.clone(), OverlayImage { tag, digest: Some(image.digest.clone()), ..OverlayImage::default() })
+            };
+            entry.entries = run.facts.shipped.iter().map(of).collect();
+        }
+    }
+    let mut all: Vec<Past> = found.into_values().collect();
+    all.reverse();
+    Ok(all)
+}
+
+impl Past {
+    fn of(version: Version) -> Self {
+        Self { version, entries: BTreeMap::new(), named_at: None, verified_by: None, tag: None }
+    }
+
+    /// Whether anything says that it really ran: a tag alone does not.
+    fn ran(&self) -> bool {
+        self.verified_by.is_some() || self.named_at.is_some()
+    }
+
+    /// What speaks for it, in a sentence.
+    #[must_use]
+    pub fn known_by(&self) -> String {
+        match (&self.verified_by, &self.named_at) {
+            (Some(run), _) => format!("verified healthy by run {run}"),
+            (None, Some(at)) => format!(
+                "in production since {}; no run record says that it was verified",
+                at.strftime("%Y-%m-%d %H:%M UTC")
+            ),
+            (None, None) => "only its release tag is known".to_owned(),
+        }
+    }
+}
+
+/// The version that a run left in production, verified.
+fn verified(run: &RunState) -> Option<&Version> {
+    let good = ["released", "rolled-back", "shipped"];
+    let ended = run.ended.as_ref().filter(|ended| good.contains(&ended.outcome.as_str()))?;
+    let whole = run.facts.change.as_ref().is_none_or(|change| change.whole);
+    (ended.exit == 0 && whole).then_some(run.facts.version.as_ref()).flatten()
+}
+
+fn overlay_history(config: &Config, git: &Git) -> Result<Vec<PathChange>> {
+    let path = format!("{}/kustomization.yaml", config.production.overlay);
+    git.path_history(&path, &git.main_tip()?, HISTORY)
+}
+
+/// The release that an overlay names: all its services' tags say the same version. An overlay that cannot be read names none.
+fn named(config: &Config, yaml: &[u8]) -> Option<(Version, BTreeMap<ServiceName, OverlayImage>)> {
+    let images = overlay_images(yaml).ok()?;
+    let mut entries = BTreeMap::new();
+    let mut versions = BTreeSet::new();
+    for service in &config.services {
+        if let Some(image) = images.get(&config.image_of(service)) {
+            versions.insert(image.tag.as_deref()?.parse::<Version>().ok()?);
+            entries.insert(service.name.clone(), image.clone());
+        }
+    }
+    let mut versions = versions.into_iter();
+    match (versions.next(), versions.next()) {
+        (Some(version), None) => Some((version, entries)),
+        _ => None,
+    }
+}
+
+/// The release that main's overlay names now, if it is one.
+pub fn named_now(config: &Config, git: &Git) -> Result<Option<Version>> {
+    let path = format!("{}/kustomization.yaml", config.production.overlay);
+    let yaml = git.file_at(&git.main_tip()?, &path)?.unwrap_or_default();
+    Ok(named(config, &yaml).map(|(version, _)| version))
+}
+
+/// The release to go back to: the one asked for, or the newest below `current` that ran, verified ones first, none from quarantine.
+///
+/// # Errors
+/// [`Kind::Usage`] when the one asked for is not known; [`Kind::GateBlocked`] when there is none.
+pub fn choose(
+    releases: &[Past],
+    asked: Option<&Version>,
+    current: Option<&Version>,
+    quarantine: &BTreeMap<String, Quarantined>,
+) -> Result<Past> {
+    let known = || releases.iter().map(|past| past.version.to_string()).take(8).collect::<Vec<_>>().join(", ");
+    if let Some(asked) = asked {
+        return releases.iter().find(|past| past.version == *asked).cloned().ok_or_else(|| {
+            Error::usage(format!("{asked} is not known: no run, no release tag and no overlay names it"))
+                .hint(format!("known releases: {}", known()))
+        });
+    }
+    let below = |past: &&Past| current.is_none_or(|current| past.version < *current);
+    let free = |past: &&Past| !quarantine.contains_key(&past.version.to_string());
+    let candidates: Vec<&Past> = releases.iter().filter(below).filter(|past| past.ran()).filter(free).collect();
+    let verified = candidates.iter().find(|past| past.verified_by.is_some());
+    verified.or(candidates.first()).map(|past| (*past).clone()).ok_or_else(|| {
+        Error::new(Kind::GateBlocked, "there is no release to go back to")
+            .seen(format!("known releases: {}", known()))
+            .hint("gospel-release rollback --to VERSION names one")
+    })
+}
+
+/// The target's digest of each affected service: from its overlay, or from ECR by its tag; `None` where ECR has none.
+pub async fn digests(
+    config: &Config,
+    aws: &Aws,
+    past: &Past,
+    services: &[ServiceName],
+) -> Result<BTreeMap<ServiceName, Option<Digest>>> {
+    let by_name = config.service_map();
+    let mut digests: BTreeMap<ServiceName, Option<Digest>> = BTreeMap::new();
+    let mut asked: Vec<(ServiceName, (String, ImageId))> = Vec::new();
+    for name in services {
+        let entry = past.entry(name);
+        let Some(service) = by_name.get(name) else { continue };
+        match (&entry.digest, &entry.tag) {
+            (Some(digest), _) => drop(digests.insert(name.clone(), Some(digest.clone()))),
+            (None, Some(tag)) => asked.push((name.clone(), (config.image_of(service), ImageId::Tag(tag.clone())))),
+            (None, None) => drop(digests.insert(name.clone(), None)),
+        }
+    }
+    let keys: Vec<_> = asked.iter().map(|(_, key)| key.clone()).collect();
+    let found = aws.images(&keys).await?;
+    for (name, key) in asked {
+        let image = found.get(&key).and_then(Option::as_ref);
+        digests.insert(name, image.map(|image| image.digest.clone()));
+    }
+    Ok(digests)
+}
+
+impl Past {
+    /// What the overlay shall say of a service: as it did, or the version's own tag.
+    #[must_use]
+    pub fn entry(&self, service: &ServiceName) -> OverlayImage {
+        let own = || OverlayImage { tag: Some(self.version.to_string()), ..OverlayImage::default() };
+        self.entries.get(service).cloned().unwrap_or_else(own)
+    }
+
+    /// Whether the service was part of it, as far as its overlay tells.
+    #[must_use]
+    pub fn has(&self, service: &ServiceName) -> bool {
+        self.entries.is_empty() || self.entries.contains_key(service)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn past(version: &str, named: bool, verified: bool) -> Past {
+        let mut past = Past::of(version.parse().unwrap());
+        past.named_at = named.then(|| "2025-03-01T00:00:00Z".parse().unwrap());
+        past.verified_by = verified.then(|| "20250301-000000-abcd".to_owned());
+        past
+    }
+
+    fn chosen(all: &[Past], current: &str, quarantined: &[&str]) -> Result<String> {
+        let entry = |version: &&str| {
+            let quarantined = Quarantined {
+                version: version.parse().ok(),
+                digests: BTreeMap::new(),
+                who: String::new(),
+                reason: String::new(),
+                run: "r".parse().unwrap(),
+                at: Timestamp::UNIX_EPOCH,
+                back_to: "v1.0.0".parse().unwrap(),
+            };
+            ((*version).to_owned(), quarantined)
+        };
+        let quarantine = quarantined.iter().map(entry).collect();
+        choose(all, None, current.parse().ok().as_ref(), &quarantine).map(|past| past.version.to_string())
+    }
+
+    #[test]
+    fn the_newest_verified_release_below_the_current_one_is_chosen() {
+        let all = [past("v1.2.0", true, true), past("v1.1.1", true, false), past("v1.1.0", true, true)];
+        assert_eq!(chosen(&all, "v1.2.0", &[]).unwrap(), "v1.1.0");
+        let unverified = [past("v1.2.0", true, true), past("v1.1.1", true, false), past("v1.1.0", true, false)];
+        assert_eq!(chosen(&unverified, "v1.2.0", &[]).unwrap(), "v1.1.1");
+        assert_eq!(chosen(&unverified, "v1.2.0", &["v1.1.1"]).unwrap(), "v1.1.0");
+        assert_eq!(chosen(&[past("v1.0.0", false, false)], "v1.2.0", &[]).unwrap_err().kind(), Kind::GateBlocked);
+    }
+}

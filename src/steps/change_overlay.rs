@@ -1,0 +1,190 @@
+//! Our own commit to the production overlay: exactly the lines of the images that change, and no other byte.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::adapters::git::Git;
+use crate::config::Config;
+use crate::domain::{CommitSha, Evidence, OverlayImage, RunId, count, with_images};
+use crate::engine::{Act, BoxFuture, Done, Effect, Fact, Facts, Probe, Step, StepIo};
+use crate::error::{Class, Error, Kind, Result};
+
+/// How often the commit is made anew after others were faster.
+const RACES: u32 = 8;
+/// How far back our own commit is looked for.
+const HISTORY: usize = 500;
+/// Trailer by which our commit is found again.
+pub const TRAILER: &str = "Gospel-Run";
+
+/// Commits the change of [`Facts::change`] to the main branch.
+#[derive(Clone)]
+pub struct ChangeOverlay {
+    pub git: Arc<Git>,
+    pub config: Config,
+    /// `None` on a dry run.
+    pub run: Option<RunId>,
+    /// First line of the commit message: `revert(production): roll back to v1.1.0`.
+    pub subject: String,
+    /// Whether a Git that does not answer is left for later: production was changed without it, and that is a debt.
+    pub later: bool,
+}
+
+impl ChangeOverlay {
+    fn path(&self) -> String {
+        format!("{}/kustomization.yaml", self.config.production.overlay)
+    }
+
+    /// What the entries of the affected images shall say, by the name that the base uses.
+    fn wanted(&self, facts: &Facts) -> Result<BTreeMap<String, OverlayImage>> {
+        let by_name = self.config.service_map();
+        let change = super::change(facts)?;
+        let entry = |(service, image): (&_, &crate::engine::NewImage)| {
+            let service = by_name.get(service)?;
+            Some((self.config.image_of(service), image.entry.clone()))
+        };
+        Ok(change.images.iter().filter_map(entry).collect())
+    }
+
+    /// The overlay at main's tip, as it is and as it shall be.
+    fn edit(&self, facts: &Facts) -> Result<(CommitSha, Vec<u8>, Vec<u8>)> {
+        let tip = self.git.main_tip()?;
+        let path = self.path();
+        let now = self.git.file_at(&tip, &path)?.ok_or_else(|| {
+            Error::config(format!("{path} is not on {}", self.config.repository.main)).hint("check production.overlay")
+        })?;
+        let wanted = with_images(&now, &self.wanted(facts)?).map_err(|error| error.context(format!("edit {path}")))?;
+        Ok((tip, now, wanted))
+    }
+
+    /// The commit that made the overlay as it shall be: ours, or whoever's it was.
+    fn made_by(&self, tip: &CommitSha) -> Result<CommitSha> {
+        if let Some(run) = &self.run
+            && let Some(ours) = self.git.find_trailer(tip, TRAILER, run.as_str(), HISTORY)?
+        {
+            return Ok(ours);
+        }
+        let last = self.git.path_history(&self.path(), tip, 1)?;
+        Ok(last.into_iter().next().map_or_else(|| tip.clone(), |change| change.commit.sha))
+    }
+
+    fn message(&self, facts: &Facts) -> Result<String> {
+        let change = super::change(facts)?;
+        let reason = if change.reason.is_empty() { "not given" } else { &change.reason };
+        let run = self.run.as_ref().map(ToString::to_string).unwrap_or_default();
+        Ok(format!("{}\n\nReason: {reason}\n\n{TRAILER}: {run}\n", self.subject))
+    }
+
+    fn done(&self, commit: CommitSha, lines: usize) -> Done {
+        let what = if lines == 0 { "the overlay says so already".to_owned() } else { count(lines, "changed line") };
+        let evidence = Evidence::new(format!("{} {what}", commit.short()))
+            .from(format!("{} on {}", self.path(), self.config.repository.main))
+            .fact("commit", commit.as_str(), None);
+        Done::new(evidence).learn(Fact::OverlayCommit(commit))
+    }
+
+    /// Fetches; `Ok(Some(…))` is an answer where Git does not answer and may come later.
+    async fn fetched(&self) -> Result<Option<Done>> {
+        match self.git.fetch().await {
+            Ok(()) => Ok(None),
+            Err(error) if self.later => Ok(Some(Done::said(format!("left for later: {error}")))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn commit(&self, facts: &Facts, io: &StepIo) -> Result<Done> {
+        for race in 0..RACES {
+            let (tip, now, wanted) = self.edit(facts)?;
+            if now == wanted {
+                return Ok(self.done(self.made_by(&tip)?, 0));
+            }
+            let commit = self.git.commit_file(&tip, &self.path(), &wanted, &self.message(facts)?).await?;
+            match self.git.push_branch(&commit, &self.config.repository.main).await {
+                Ok(_) => return Ok(self.done(commit, changed_lines(&now, &wanted))),
+                Err(error) if error.is_conflict() && race + 1 < RACES => {
+                    io.say(format!("{} moved on; making the commit anew", self.config.repository.main));
+                    self.git.fetch().await?;
+                }
+                Err(error) if error.classified() == Class::Denied => return Err(self.protected(error, facts)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::outside(format!("{} kept moving while we pushed", self.config.repository.main))
+            .hint("gospel-release resume"))
+    }
+
+    fn protected(&self, error: Error, facts: &Facts) -> Error {
+        let main = &self.config.repository.main;
+        let seen: Vec<String> = error.evidence().to_vec();
+        let refused = Error::new(Kind::Waiting, format!("{main} does not take our commit: {error}"))
+            .class(Class::NeedsHuman)
+            .seen(super::still_serves(facts));
+        seen.into_iter()
+            .fold(refused, Error::seen)
+            .hint("have somebody who may bypass the rule run: gospel-release resume --takeover")
+            .hint("or past Git, at once: gospel-release abort, then the same command with --direct")
+    }
+}
+
+/// Lines that differ, as a diff would count them: those of the new text that the old one has not at this place.
+fn changed_lines(old: &[u8], new: &[u8]) -> usize {
+    let old: Vec<&[u8]> = old.split(|byte| *byte == b'\n').collect();
+    let new: Vec<&[u8]> = new.split(|byte| *byte == b'\n').collect();
+    let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let (old, new) = (&old[head..], &new[head..]);
+    let tail = old.iter().rev().zip(new.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (old, new) = (&old[..old.len() - tail], &new[..new.len() - tail]);
+    if old.len() == new.len() { old.iter().zip(new).filter(|(a, b)| a != b).count() } else { old.len().max(new.len()) }
+}
+
+impl Step for ChangeOverlay {
+    fn id(&self) -> &'static str {
+        "commit"
+    }
+
+    fn title(&self, facts: &Facts) -> String {
+        let services = facts.change.as_ref().map_or(0, |change| change.images.len());
+        format!("Commit {} to the production overlay", count(services, "image"))
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::OneWay
+    }
+
+    fn probe<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async move {
+            if let Some(later) = self.fetched().await? {
+                return Ok(Probe::Done(later));
+            }
+            let (tip, now, wanted) = self.edit(facts)?;
+            if now == wanted {
+                return Ok(Probe::Done(self.done(self.made_by(&tip)?, 0)));
+            }
+            Ok(Probe::NotYet(format!("{} to change in {}", count(changed_lines(&now, &wanted), "line"), self.path())))
+        })
+    }
+
+    fn act<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+        Box::pin(async move {
+            match self.commit(facts, io).await {
+                Ok(done) => Ok(Act::Done(done)),
+                Err(error) if self.later && (error.is_transient() || error.classified() == Class::NeedsHuman) => {
+                    Ok(Act::Done(Done::said(format!("left for later: {error}"))))
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_as_a_person_would() {
+        assert_eq!(changed_lines(b"a\nb\nc\n", b"a\nB\nc\n"), 1);
+        assert_eq!(changed_lines(b"a\nb\nc\n", b"a\nB\nc\nd\n"), 3);
+        assert_eq!(changed_lines(b"a\nb\nc\n", b"a\nc\n"), 1);
+        assert_eq!(changed_lines(b"a\n", b"a\n"), 0);
+    }
+}
