@@ -205,6 +205,7 @@ pub(super) async fn plan(
             git: Arc::clone(git),
             argo: config.argo.clone(),
             terminate: options.terminate_sync,
+            past: None,
         })
         .step(steps::Rollout::new(
             production.workloads.clone(),

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::{WorldId, duration};
-use crate::engine::{Ended, RunState, StepState};
+use crate::engine::{Ended, Facts, RunState, StepState};
 use crate::error::{Error, Kind};
 
 /// What `--output json` prints, and what the evidence bundle begins with.
@@ -21,6 +21,9 @@ pub struct Report {
     pub gates: Vec<Value>,
     pub steps: Vec<Value>,
     pub images: Vec<Value>,
+    /// The services that were changed, where not all were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
     pub rollback: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
@@ -60,6 +63,12 @@ pub fn ended(error: &Error, changed_the_world: bool) -> Ended {
     }
 }
 
+/// The services of a change that left others as they were.
+fn only(facts: &Facts) -> Vec<String> {
+    let partial = facts.change.iter().filter(|change| !change.whole);
+    partial.flat_map(|change| change.images.keys()).map(ToString::to_string).collect()
+}
+
 impl Report {
     /// A report of nothing yet.
     #[must_use]
@@ -74,6 +83,7 @@ impl Report {
             gates: Vec::new(),
             steps: Vec::new(),
             images: Vec::new(),
+            only: Vec::new(),
             rollback: Value::Null,
             evidence: None,
             error: None,
@@ -123,6 +133,7 @@ impl Report {
             gates: gates.collect(),
             steps: steps.collect(),
             images: images.collect(),
+            only: only(facts),
             rollback: serde_json::to_value(&facts.rollback).unwrap_or_default(),
             evidence: None,
             error: failure.as_ref().map(|error| crate::ui::error::json(error)["error"].clone()),
@@ -136,6 +147,7 @@ impl Report {
         let version = self.version.as_deref().unwrap_or("the release");
         let mut out = match self.outcome.as_str() {
             "released" => format!("{version} is in production"),
+            "rolled-back" if !self.only.is_empty() => format!("{} runs {version} again", self.only.join(", ")),
             "rolled-back" => format!("production runs {version} again"),
             "nothing-to-do" => "nothing was changed".to_owned(),
             "planned" => "dry run: nothing was changed".to_owned(),

@@ -68,6 +68,7 @@ pub(super) struct Found {
 
 /// Runs a rollback from its beginning.
 pub async fn rollback(invocation: &mut Invocation, options: &Options) -> Report {
+    invocation.note("looking at production, Git and Argo CD");
     let (connected, outages) = match connect_despite(invocation).await {
         Ok(connected) => connected,
         Err(error) => return Report::early(VERB.command, None, error),
@@ -290,6 +291,7 @@ pub(super) async fn plan(
             git: Arc::clone(&connected.git),
             argo: config.argo.clone(),
             terminate: options.terminate_sync,
+            past: Some("gospel-release rollback --direct --pause-sync"),
         })
     };
     plan = arrived(connected, &config, facts, plan)?;

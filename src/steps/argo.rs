@@ -19,6 +19,8 @@ pub struct ArgoSync {
     pub argo: Argo,
     /// `--terminate-sync`: consent to end another's operation that hangs.
     pub terminate: bool,
+    /// The command that goes past Argo CD, where there is one.
+    pub past: Option<&'static str>,
 }
 
 /// What stands between the Application and our revision.
@@ -41,7 +43,9 @@ impl ArgoSync {
             return Ok(self.running(operation, self.covers(operation.revision.as_deref(), ours).await?, now));
         }
         if !self.covers(app.revision.as_deref(), ours).await? {
-            return Ok(Standing::Behind(format!("revision {} is synced", short(app.revision.as_deref()))));
+            let deaf = "; it has not taken our refresh: is its application controller running?";
+            let deaf = if app.refresh_requested { deaf } else { "" };
+            return Ok(Standing::Behind(format!("revision {} is synced{deaf}", short(app.revision.as_deref()))));
         }
         if let Some(operation) = &app.operation
             && self.covers(operation.revision.as_deref(), ours).await?
@@ -144,7 +148,10 @@ impl Step for ArgoSync {
     }
 
     fn overdue(&self, waited_for: &str) -> Error {
-        Error::new(Kind::TimedOut, format!("Argo CD did not sync: still waiting for {waited_for}"))
+        let error = Error::new(Kind::TimedOut, format!("Argo CD did not sync: still waiting for {waited_for}"));
+        self.past
+            .into_iter()
+            .fold(error, |error, past| error.hint(format!("past Argo CD, at once: {past}")))
             .hint(format!("kubectl describe application {} -n {}", self.argo.application, self.argo.namespace))
             .hint("gospel-release resume")
     }

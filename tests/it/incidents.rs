@@ -1,5 +1,12 @@
 //! Incidents and the way out of them: `rollback` and `hotfix` against every scenario that was made for them.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Ran, World};
+
 /// Scenarios of `rollback` and `hotfix`.
 pub const FOR_ROLLBACK_AND_HOTFIX: &[&str] = &[
     "bad-release",
@@ -19,3 +26,276 @@ pub const FOR_ROLLBACK_AND_HOTFIX: &[&str] = &[
     "build-fails",
     "push-denied",
 ];
+
+const SPEED: u32 = 3600;
+const OVERLAY: &str = "infra/k8s/overlays/production/kustomization.yaml";
+/// A day of this world is 24 s: debts must not be overdue because this machine is busy.
+const PATIENT: [&str; 2] = ["--set", "debt.due_after=2000h"];
+
+type Digests = BTreeMap<String, BTreeSet<String>>;
+
+/// What ECR has under a tag, by Deployment.
+fn tagged(world: &World, tag: &str) -> Digests {
+    let of = |deployment: &String| {
+        let digest = world.digest_of(deployment, tag).unwrap_or_else(|| panic!("{deployment}:{tag} is not in ECR"));
+        (deployment.clone(), BTreeSet::from([digest]))
+    };
+    world.serving().keys().map(of).collect()
+}
+
+fn back(world: &World, flags: &[&str]) -> Ran {
+    world.tool(&[&["rollback", "--yes", "--reason", "a test"][..], flags].concat())
+}
+
+/// Asks until it holds; the rehearsed controllers need a moment.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn auto_sync(world: &World) -> bool {
+    !world.application()["spec"]["syncPolicy"]["automated"].is_null()
+}
+
+/// The kinds of debt that `status` lists.
+fn debts(world: &World) -> BTreeSet<String> {
+    let status = world.tool(&[&["status", "--output", "json"][..], &PATIENT].concat());
+    let debts = status.ended(0).json()["debts"].as_array().cloned().unwrap_or_default();
+    debts.iter().filter_map(|debt| debt["debt"].as_str().map(str::to_owned)).collect()
+}
+
+/// After a rollback through Git: pods, overlay, Argo CD and the lock are as they should be.
+#[track_caller]
+fn settled(world: &World, serving: &Digests, ran: &Ran) {
+    assert_eq!(world.serving(), *serving, "{ran}");
+    let app = world.application();
+    assert_eq!(app["status"]["sync"]["status"], "Synced", "{ran}");
+    assert!(auto_sync(world), "auto-sync stays on\n{ran}");
+    assert_eq!(world.lock_holder(), "", "the lock is given back\n{ran}");
+    let status = world.tool(&[&["status", "--output", "json"][..], &PATIENT].concat());
+    assert_eq!(status.json()["open"].as_array().map(Vec::len), Some(0), "{status}\n{ran}");
+}
+
+#[test]
+fn bad_release() {
+    let world = World::serve("bad-release", SPEED);
+    let (before, overlay) = (world.serving(), world.file_on_main(OVERLAY));
+    let promoted = world.tool(&["promote", "--yes"]);
+    promoted.ended(16).says("gateway").says("gospel-release rollback --to v1.1.1");
+    let bad = world.serving();
+    assert_ne!(bad, before);
+    let ran = back(&world, &["--output", "json"]);
+    ran.ended(0).says("gives up");
+    settled(&world, &before, &ran);
+    assert_eq!(ran.json()["outcome"], "rolled-back");
+    assert_eq!(ran.json()["version"], "v1.1.1");
+    assert_eq!(world.file_on_main(OVERLAY), overlay, "the overlay is as it was, byte by byte");
+    assert!(world.tags().contains("release/v1.2.0"), "the tag stays");
+    assert_eq!(world.told().len(), 1);
+    assert!(world.told()[0].to_string().contains("rolled back from v1.2.0 to v1.1.1"), "{:?}", world.told());
+    // The bad bytes do not come back unseen; the debt is listed until a better release is there.
+    world.tool(&["promote", "--yes"]).ended(10).says("quarantine");
+    assert_eq!(world.serving(), before);
+    assert_eq!(debts(&world), BTreeSet::from(["quarantined".to_owned()]));
+    let late = world.tool(&["status", "--set", "debt.due_after=1s"]);
+    late.ended(17).says("OVERDUE").says("v1.2.0 is in quarantine");
+    // Once more changes nothing.
+    let head = world.refs()["refs/heads/main"].clone();
+    back(&world, &["--to", "v1.1.1"]).ended(0).says("already");
+    assert_eq!(world.refs()["refs/heads/main"], head);
+}
+
+#[test]
+fn a_good_release_is_rolled_back_and_marked() {
+    let world = World::serve("clean", SPEED);
+    let before = world.serving();
+    world.tool(&["promote", "--yes"]).ended(0);
+    let dry = world.tool(&["rollback", "--dry-run"]);
+    dry.ended(0);
+    assert_eq!(world.serving(), world.soaked(), "a dry run changes nothing\n{dry}");
+    // The release that was verified stands in the record; what ran before it does not.
+    let ran = back(&world, &[]);
+    settled(&world, &before, ran.ended(0));
+    let release = world.github("releases/tags/release%2Fv1.2.0");
+    assert!(release["body"].as_str().unwrap().starts_with("**Rolled back** to v1.1.1"), "{release}");
+}
+
+#[test]
+fn one_service_goes_back_alone() {
+    let world = World::serve("clean", SPEED);
+    let (before, old) = (world.serving(), tagged(&world, "v1.1.0"));
+    world.tool(&["rollback", "--yes", "--service", "nobody"]).ended(2).says("there is no service nobody");
+    let ran = back(&world, &["--service", "gateway"]);
+    ran.ended(0).says("at v1.1.1: they run beside").says("gateway runs v1.1.0 again");
+    let mut expected = before.clone();
+    expected.insert("gospelib-gateway".into(), old["gospelib-gateway"].clone());
+    settled(&world, &expected, &ran);
+}
+
+#[test]
+fn rollback_image_expired() {
+    let world = World::serve("rollback-image-expired", SPEED);
+    let (before, refs) = (world.serving(), world.refs());
+    let ran = back(&world, &[]);
+    ran.ended(10).says("study").says("no longer in ECR");
+    assert_eq!(world.refs(), refs, "{ran}");
+    assert_eq!(world.serving(), before, "{ran}");
+    assert_eq!(world.lock_holder(), "");
+    // The others can go back without it.
+    let others = ["gateway", "auth", "content", "search", "notify"];
+    let flags: Vec<&str> = others.iter().flat_map(|name| ["--service", name]).collect();
+    let ran = back(&world, &flags);
+    ran.ended(0);
+    assert_eq!(world.serving()["gospelib-study"], before["gospelib-study"]);
+    assert_ne!(world.serving()["gospelib-gateway"], before["gospelib-gateway"]);
+}
+
+#[test]
+fn rollback_schema_incompatible() {
+    let world = World::serve("rollback-schema-incompatible", SPEED);
+    let (before, old) = (world.serving(), tagged(&world, "v1.1.0"));
+    let ran = back(&world, &[]);
+    ran.ended(10).says("down migrations are never run").says("hotfix");
+    assert_eq!(world.serving(), before, "{ran}");
+    world.tool(&["rollback", "--yes", "--accept-schema"]).ended(2).says("--reason");
+    let ran = back(&world, &["--accept-schema"]);
+    settled(&world, &old, ran.ended(0));
+}
+
+#[test]
+fn argo_stuck_during_rollback() {
+    let world = World::serve("argo-stuck-during-rollback", SPEED);
+    let (before, old) = (world.serving(), tagged(&world, "v1.1.0"));
+    let head = world.refs()["refs/heads/main"].clone();
+    let ran = back(&world, &[]);
+    ran.ended(11).says("--terminate-sync");
+    assert_eq!(world.serving(), before, "{ran}");
+    assert_eq!(world.refs()["refs/heads/main"], head, "nothing is committed under a stuck operation\n{ran}");
+    let ran = world.tool(&["resume", "--terminate-sync"]);
+    settled(&world, &old, ran.ended(0));
+}
+
+/// A bare apply is reverted; ours is not.
+#[test]
+fn argo_self_heal() {
+    let world = World::serve("argo-self-heal", SPEED);
+    let (before, old) = (world.serving(), tagged(&world, "v1.1.0"));
+    let deployment = "/apis/apps/v1/namespaces/gospelib-production/deployments/gospelib-gateway";
+    let image = |world: &World| world.kube(deployment)["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    let (name, digest) = ("gospelib-gateway", old["gospelib-gateway"].first().unwrap());
+    let registry = image(&world).as_str().unwrap().split('/').next().unwrap().to_owned();
+    let by_hand = json!(format!("{registry}/{name}@{digest}"));
+    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "gateway", "image": by_hand}]}}}});
+    world.kube_patch(deployment, &patch);
+    eventually("self-heal puts the image back", || image(&world) != by_hand && world.serving() == before);
+    let ran = back(&world, &[]);
+    settled(&world, &old, ran.ended(0));
+    // An hour of this world later it is still so.
+    std::thread::sleep(Duration::from_secs(1));
+    settled(&world, &old, &ran);
+}
+
+#[test]
+fn git_down() {
+    let world = World::serve("git-down", SPEED);
+    let (before, old) = (world.serving(), tagged(&world, "v1.1.0"));
+    let ran = back(&world, &[]);
+    ran.ended(15).says("Git hosting does not answer").says("--direct");
+    assert_eq!(world.serving(), before, "{ran}");
+    assert_eq!(world.lock_holder(), "");
+    let ran = back(&world, &["--direct"]);
+    ran.ended(11).says("--pause-sync");
+    assert_eq!(world.serving(), before, "{ran}");
+    let ran = world.tool(&["resume", "--pause-sync"]);
+    ran.ended(0).says("left for later");
+    assert_eq!(world.serving(), old, "{ran}");
+    assert!(!auto_sync(&world), "paused, or it would be undone\n{ran}");
+    let open = debts(&world);
+    for kind in ["live-differs", "sync-paused", "quarantined"] {
+        assert!(open.contains(kind), "{kind} in {open:?}");
+    }
+    // Git comes back: the same command commits, and takes sync up again.
+    world.fault("git-down", false);
+    let overlay = world.file_on_main(OVERLAY);
+    let ran = back(&world, &["--direct", "--pause-sync", "--to", "v1.1.0"]);
+    ran.ended(0);
+    assert_ne!(world.file_on_main(OVERLAY), overlay, "{ran}");
+    assert_eq!(world.serving(), old, "{ran}");
+    assert!(auto_sync(&world), "{ran}");
+    eventually("Argo CD agrees", || world.application()["status"]["sync"]["status"] == "Synced");
+    assert_eq!(world.serving(), old, "sync changes nothing any more");
+    assert_eq!(debts(&world), BTreeSet::from(["quarantined".to_owned()]));
+}
+
+#[test]
+fn argo_down() {
+    let world = World::serve("argo-down", SPEED);
+    let (before, old) = (world.serving(), tagged(&world, "v1.1.0"));
+    let ran = back(&world, &[]);
+    ran.ended(12).says("--direct");
+    assert_eq!(world.serving(), before, "{ran}");
+    let ran = back(&world, &["--direct", "--pause-sync"]);
+    ran.ended(0).says("gives up");
+    assert_eq!(world.serving(), old, "{ran}");
+    assert!(auto_sync(&world), "Git agrees: sync may go on\n{ran}");
+    world.fault("argo-down", false);
+    eventually("Argo CD agrees", || world.application()["status"]["sync"]["status"] == "Synced");
+    assert_eq!(world.serving(), old);
+    assert_eq!(debts(&world), BTreeSet::from(["quarantined".to_owned()]));
+}
+
+#[test]
+fn overlay_edited_by_others() {
+    let world = World::serve("overlay-edited-by-others", SPEED);
+    let (old, before) = (tagged(&world, "v1.1.0"), world.file_on_main(OVERLAY));
+    let ran = back(&world, &[]);
+    settled(&world, &old, ran.ended(0));
+    let after = world.file_on_main(OVERLAY);
+    let (before, after): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    assert_eq!(before.len(), after.len());
+    for (old, new) in before.iter().zip(&after).filter(|(old, new)| old != new) {
+        let image = |line: &str| line.contains("newTag") || line.contains("digest");
+        assert!(image(old) && image(new), "{old:?} became {new:?}");
+    }
+}
+
+#[test]
+fn main_moved() {
+    let world = World::serve("main-moved", SPEED);
+    let old = tagged(&world, "v1.1.0");
+    let base = world.refs()["refs/heads/main"].clone();
+    let ran = back(&world, &[]);
+    settled(&world, &old, ran.ended(0));
+    let log = world.log(&format!("{base}..origin/main"));
+    assert_eq!(log.len(), 2, "a colleague's commit and ours: {log:?}");
+    assert!(log[0].contains("roll back to v1.1.0") && !log[1].contains("roll back"), "{log:?}");
+}
+
+#[test]
+fn protected_main() {
+    let world = World::serve("protected-main", SPEED);
+    let (before, old) = (world.serving(), tagged(&world, "v1.1.0"));
+    let ran = back(&world, &[]);
+    ran.ended(11).says("GH006").says("--direct");
+    assert_eq!(world.serving(), before, "{ran}");
+    let ran = back(&world, &["--direct", "--pause-sync"]);
+    ran.ended(0);
+    assert_eq!(world.serving(), old, "{ran}");
+    assert!(debts(&world).contains("live-differs"));
+}
+
+/// The release commit's trailer names the run: whoever reads the history finds the record.
+#[test]
+fn the_commit_says_why_and_which_run() {
+    let world = World::serve("clean", SPEED);
+    let ran = back(&world, &["--output", "json"]);
+    let run = ran.ended(0).json()["run"].as_str().unwrap().to_owned();
+    let message = world.message("origin/main");
+    assert!(message.starts_with("revert(production): roll back to v1.1.0\n"), "{message}");
+    assert!(message.contains("Reason: a test") && message.contains(&format!("Gospel-Run: {run}")), "{message}");
+    let steps: Vec<Value> = ran.json()["steps"].as_array().cloned().unwrap();
+    assert!(steps.iter().all(|step| step["state"] == "done"), "{steps:?}");
+}

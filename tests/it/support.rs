@@ -177,6 +177,15 @@ impl World {
 
     /// GET on the rehearsed Kubernetes API, with the kubeconfig's own token and CA.
     pub fn kube(&self, path: &str) -> Value {
+        self.kube_ask(path, None)
+    }
+
+    /// A strategic merge patch, as `kubectl patch` sends it.
+    pub fn kube_patch(&self, path: &str, patch: &Value) -> Value {
+        self.kube_ask(path, Some(patch))
+    }
+
+    fn kube_ask(&self, path: &str, patch: Option<&Value>) -> Value {
         let text = std::fs::read_to_string(self.manifest["kubeconfig"].as_str().expect("kubeconfig")).expect("read it");
         let config: Value = serde_yaml::from_str(&text).expect("a kubeconfig");
         use base64::Engine as _;
@@ -191,7 +200,15 @@ impl World {
                 .build()
                 .expect("a client");
             for _ in 0..20 {
-                if let Ok(answer) = client.get(format!("{server}{path}")).bearer_auth(token).send().await
+                let url = format!("{server}{path}");
+                let request = match patch {
+                    None => client.get(url),
+                    Some(patch) => client
+                        .patch(url)
+                        .header("content-type", "application/strategic-merge-patch+json")
+                        .body(patch.to_string()),
+                };
+                if let Ok(answer) = request.bearer_auth(token).send().await
                     && (answer.status().is_success() || answer.status() == 404)
                     && let Ok(value) = answer.json().await
                 {
@@ -199,7 +216,7 @@ impl World {
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
-            panic!("GET {path} never answered")
+            panic!("{path} never answered")
         })
     }
 
@@ -214,15 +231,66 @@ impl World {
         lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// A file of the remote's main branch.
-    pub fn file_on_main(&self, path: &str) -> String {
+    /// A clone of our own, as new as the remote.
+    fn clone_of_remote(&self) -> PathBuf {
         let dir = self.home.path().join("look");
         if !dir.exists() {
             let url = self.manifest["git"].as_str().expect("git");
             run_git(self.home.path(), &["clone", "--quiet", url, "look"]);
         }
-        run_git(&dir, &["fetch", "--quiet", "origin", "main"]);
-        run_git(&dir, &["show", &format!("FETCH_HEAD:{path}")]).stdout
+        run_git(&dir, &["fetch", "--quiet", "origin"]);
+        dir
+    }
+
+    /// A file of the remote's main branch.
+    pub fn file_on_main(&self, path: &str) -> String {
+        run_git(&self.clone_of_remote(), &["show", &format!("origin/main:{path}")]).stdout
+    }
+
+    /// Subjects of the commits in a range of the remote (`origin/main` and SHAs), newest first.
+    pub fn log(&self, range: &str) -> Vec<String> {
+        let ran = run_git(&self.clone_of_remote(), &["log", "--format=%s", range]);
+        ran.stdout.lines().map(str::to_owned).collect()
+    }
+
+    /// A commit's whole message.
+    pub fn message(&self, commit: &str) -> String {
+        run_git(&self.clone_of_remote(), &["log", "-1", "--format=%B", commit]).stdout
+    }
+
+    /// The digest that ECR has under a tag, asked over the wire.
+    pub fn digest_of(&self, repository: &str, tag: &str) -> Option<String> {
+        let wanted = serde_json::json!({"repositoryName": repository, "imageIds": [{"imageTag": tag}]});
+        let answer = self.aws("AmazonEC2ContainerRegistry_V20150921.DescribeImages", &wanted);
+        answer["imageDetails"][0]["imageDigest"].as_str().map(str::to_owned)
+    }
+
+    /// One call of an AWS service that speaks JSON; the rehearsal does not check signatures, only that there is one.
+    fn aws(&self, target: &str, body: &Value) -> Value {
+        let key = self.manifest["environment"]["AWS_ACCESS_KEY_ID"].as_str().expect("a key");
+        let signed = format!(
+            "AWS4-HMAC-SHA256 Credential={key}/20250304/us-east-1/ecr/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        block_on(async {
+            let client = reqwest::Client::builder().timeout(ANSWER).build().expect("a client");
+            let request = client
+                .post(self.url("aws"))
+                .header("x-amz-target", target)
+                .header("content-type", "application/x-amz-json-1.1")
+                .header("authorization", signed)
+                .body(body.to_string());
+            request.send().await.expect("an answer").json().await.expect("JSON")
+        })
+    }
+
+    /// Switches a fault of the world on or off.
+    pub fn fault(&self, name: &str, on: bool) {
+        let url = format!("{}/faults/{name}", self.url("control"));
+        block_on(async {
+            let client = reqwest::Client::builder().timeout(ANSWER).build().expect("a client");
+            let answer = client.put(url).body(on.to_string()).send().await.expect("an answer");
+            assert!(answer.status().is_success(), "{answer:?}");
+        });
     }
 
     /// What the team was told, oldest first.

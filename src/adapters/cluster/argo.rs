@@ -36,6 +36,8 @@ pub struct AppState {
     pub health_message: String,
     /// The operation under way, or else the last one. `None` between a request and its start.
     pub operation: Option<Operation>,
+    /// A refresh was asked for and the controller has not taken it: it removes the request when it has.
+    pub refresh_requested: bool,
     /// An operation was asked for and the controller has not begun it.
     pub operation_requested: bool,
     /// Finished syncs, oldest first. Partial syncs (self-heal) leave no entry.
@@ -402,6 +404,7 @@ fn state(object: DynamicObject) -> Result<AppState> {
         health: status.health.status.unwrap_or_else(|| "Unknown".into()),
         health_message: status.health.message,
         operation: status.operation_state.map(Into::into),
+        refresh_requested: metadata.annotations.as_ref().is_some_and(|all| all.contains_key(REFRESH)),
         operation_requested: operation.is_some_and(|request| !request.is_null()),
         history,
         auto_sync: automated.as_ref().is_some_and(|automated| automated.enabled != Some(false)),
