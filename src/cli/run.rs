@@ -1,6 +1,5 @@
 //! From the command line to an operation, and from its outcome to the exit code.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;

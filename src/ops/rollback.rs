@@ -238,10 +238,10 @@ fn facts(found: &Found, options: &Options) -> Facts {
 fn bad_images(found: &Found) -> BTreeMap<ServiceName, Digest> {
     let brought = found.open.as_ref().map(|open| &open.facts.shipped);
     let bad = |(name, target): (&ServiceName, &Option<Digest>)| {
-        let shipped = brought.and_then(|shipped| shipped.get(name)).map(|image| image.digest.clone());
-        let live = found.live.get(name).into_iter().flatten().find(|digest| Some(*digest) != target.as_ref()).cloned();
-        let bad = shipped.or(live)?;
-        (Some(&bad) != target.as_ref()).then(|| (name.clone(), bad))
+        let shipped = brought.and_then(|shipped| shipped.get(name)).map(|image| &image.digest);
+        let live = found.live.get(name).into_iter().flatten();
+        let bad = shipped.into_iter().chain(live).find(|digest| Some(*digest) != target.as_ref())?;
+        Some((name.clone(), bad.clone()))
     };
     found.digests.iter().filter_map(bad).collect()
 }
