@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use super::{checklist, completions, config, doctor, monitor, promote, rehearse, rollback, runs, tag};
+use super::{checklist, completions, config, doctor, hotfix, monitor, promote, rehearse, rollback, runs, tag};
 use crate::ui::style::ColorChoice;
 
 const AFTER_HELP: &str = "\
@@ -127,6 +127,7 @@ pub enum Events {
 pub enum Command {
     Promote(promote::Promote),
     Rollback(rollback::Rollback),
+    Hotfix(hotfix::Hotfix),
     Checklist(checklist::Checklist),
     Tag(tag::Tag),
     Monitor(monitor::Monitor),

@@ -5,6 +5,7 @@ pub mod checklist;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+pub mod hotfix;
 pub mod monitor;
 pub mod promote;
 pub mod reference;

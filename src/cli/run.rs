@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{Cli, Command, Events, Global, Output};
-use super::{config as config_args, rehearse as rehearse_args};
+use super::{config as config_args, hotfix, rehearse as rehearse_args};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Env, FileSource, Loaded, Sources, load};
 use crate::domain::WorldKind;
@@ -203,6 +203,9 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
             };
             ops::rollback::rollback(&mut invocation, &options).await
         }
+        Command::Hotfix(args) => match args.action {
+            hotfix::Action::Start(args) => return ops::hotfix::start(&mut invocation, &args, out, json).await,
+        },
         Command::Resume(args) => ops::runs::resume(&mut invocation, &args).await,
         Command::Abort(args) => {
             return ops::runs::abort(&mut invocation, args.run.as_ref(), args.reason.as_deref(), out, json).await;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::model::{
-    Announce, App, AppKind, Argo, Aws, Cluster, Config, Database, Debt, Environment, Gates, GitHub, Health, Images,
-    Lock, Migrations, Prometheus, Reach, Repository, Rollout, Service, Watch, Workflow, migrations_table,
+    Announce, App, AppKind, Argo, Aws, Cluster, Config, Database, Debt, Environment, Gates, GitHub, Health, Hotfix,
+    Images, Lock, Migrations, Prometheus, Reach, Repository, Rollout, Service, TagRun, Watch, Workflow,
+    migrations_table,
 };
 
 impl Default for Config {
@@ -62,6 +63,7 @@ impl Default for Config {
             announce: Announce::default(),
             lock: Lock::default(),
             debt: Debt::default(),
+            hotfix: Hotfix::default(),
         }
     }
 }
@@ -203,6 +205,19 @@ impl Default for Lock {
 impl Default for Debt {
     fn default() -> Self {
         Self { due_after: minutes(24 * 60) }
+    }
+}
+
+impl Default for Hotfix {
+    fn default() -> Self {
+        Self {
+            builder: None,
+            dockerfile: "{path}/Dockerfile".into(),
+            context: "{path}".into(),
+            build_args: Vec::new(),
+            build_within: minutes(30),
+            workflow: TagRun::Cancel,
+        }
     }
 }
 

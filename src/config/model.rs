@@ -36,6 +36,7 @@ pub struct Config {
     pub announce: Announce,
     pub lock: Lock,
     pub debt: Debt,
+    pub hotfix: Hotfix,
 }
 
 /// Where the code is.
@@ -416,6 +417,60 @@ pub struct Debt {
     pub due_after: Duration,
 }
 
+/// How a hotfix is built, and what becomes of the workflow that its tag starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hotfix {
+    /// The program that builds images; by default the first of docker, buildah and podman that works here.
+    pub builder: Option<BuilderName>,
+    /// A service's Dockerfile, relative to the checkout. `{path}` and `{service}` are filled in.
+    pub dockerfile: String,
+    /// What the build sees, relative to the checkout. `{path}` and `{service}` are filled in.
+    pub context: String,
+    /// Further arguments of `build`, as they are: `--platform=linux/amd64`.
+    pub build_args: Vec<String>,
+    /// How long one image's build, or its push, may take (wall time).
+    #[serde(with = "span")]
+    #[schemars(schema_with = "span::schema")]
+    pub build_within: Duration,
+    /// The hotfix's own release tag starts the release workflow: whether that run is cancelled, or followed to its end.
+    pub workflow: TagRun,
+}
+
+/// What builds images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BuilderName {
+    Docker,
+    Buildah,
+    Podman,
+}
+
+impl BuilderName {
+    /// In the order in which they are tried.
+    pub const ALL: [Self; 3] = [Self::Docker, Self::Buildah, Self::Podman];
+
+    /// The program's name.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Buildah => "buildah",
+            Self::Podman => "podman",
+        }
+    }
+}
+
+/// What becomes of the workflow run that a hotfix's tag starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TagRun {
+    /// It would build and deploy again what is live already.
+    Cancel,
+    /// It is approved and goes to its end, as for any release.
+    Follow,
+}
+
 /// Telling people.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -451,6 +506,22 @@ impl Config {
     #[must_use]
     pub fn path_of(&self, service: &Service) -> String {
         service.path.clone().unwrap_or_else(|| format!("services/{}", service.name))
+    }
+
+    /// A service's Dockerfile for a hotfix, relative to the checkout.
+    #[must_use]
+    pub fn dockerfile_of(&self, service: &Service) -> String {
+        self.filled(&self.hotfix.dockerfile, service)
+    }
+
+    /// What the build of a service's hotfix sees, relative to the checkout.
+    #[must_use]
+    pub fn context_of(&self, service: &Service) -> String {
+        self.filled(&self.hotfix.context, service)
+    }
+
+    fn filled(&self, text: &str, service: &Service) -> String {
+        text.replace("{path}", &self.path_of(service)).replace("{service}", service.name.as_str())
     }
 
     /// The registry host and path that images are pulled from, when it is known.

@@ -39,6 +39,7 @@ pub(super) fn all(config: &Config, tree: &Node) -> Vec<Problem> {
     check.at_least_one(&root.keys("rollout.restarts"), config.rollout.restarts);
     watch(&mut check, &config.watch);
     announce(&mut check, &config.announce);
+    hotfix(&mut check, config);
     let lease = config.lock.lease;
     let seconds = lease.as_secs() >= 1 && lease.subsec_nanos() == 0;
     check.unless(seconds, &root.keys("lock.lease"), "a Lease lasts whole seconds, at least 1s");
@@ -196,6 +197,13 @@ fn services(check: &mut Check<'_>, services: &[Service]) {
             self::database(check, &path.key("database"), database);
         }
     }
+}
+
+fn hotfix(check: &mut Check<'_>, config: &Config) {
+    let path = Path::default().key("hotfix");
+    check.inside(&path.key("dockerfile"), &config.hotfix.dockerfile);
+    check.inside(&path.key("context"), &config.hotfix.context);
+    check.lasting(&path.key("build_within"), config.hotfix.build_within);
 }
 
 /// The path of an OCI repository (distribution specification): it ends up in image references.

@@ -15,7 +15,7 @@ pub use changes::{Change, Changes, CommitInfo, split_message};
 pub use debt::{Debt, DebtKind, Quarantined};
 pub use evidence::{Evidence, Fact as EvidenceFact, Verdict};
 pub use image::{Digest, ImageRef};
-pub use names::{CommitSha, RunId, ServiceName};
+pub use names::{CommitSha, HotfixName, RunId, ServiceName};
 pub use overlay::{OverlayImage, overlay_images};
 pub use overlay_edit::with_images;
 pub use text::{count, duration, printable, short_digest, wrapped};

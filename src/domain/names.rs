@@ -89,7 +89,40 @@ checked_name!(
     "a run id"
 );
 
+checked_name!(
+    /// What a hotfix is called: the branch `hotfix/<name>`. A DNS label, so it is safe in refs, messages and keys.
+    HotfixName,
+    dns_label,
+    "a hotfix name (lower-case letters, digits and '-', at most 63, no '-' at either end)"
+);
+
+impl HotfixName {
+    /// Before the name in the branch.
+    pub const BRANCH: &str = "hotfix/";
+
+    /// Its branch: `hotfix/login`.
+    #[must_use]
+    pub fn branch(&self) -> String {
+        format!("{}{self}", Self::BRANCH)
+    }
+
+    /// The hotfix of a branch; `None` for other branches.
+    #[must_use]
+    pub fn of_branch(branch: &str) -> Option<Self> {
+        branch.strip_prefix(Self::BRANCH)?.parse().ok()
+    }
+}
+
 impl CommitSha {
+    /// Before the commit in the tag of a hotfix's image.
+    pub const HOTFIX_TAG: &str = "hotfix-";
+
+    /// The tag of the images that a hotfix builds from this commit: `hotfix-` and 12 digits.
+    #[must_use]
+    pub fn hotfix_tag(&self) -> String {
+        format!("{}{}", Self::HOTFIX_TAG, &self.0[..12])
+    }
+
     /// The first 7 digits, for people.
     #[must_use]
     pub fn short(&self) -> &str {

@@ -11,6 +11,8 @@ use crate::domain::{CommitSha, Digest, ServiceName, Version, count};
 use crate::engine::Candidate;
 use crate::error::{Error, Kind, Result};
 
+use super::live::Live;
+
 /// The digest that each service's pods run; a service whose pods disagree, or that has none, is in the error.
 pub async fn running(config: &Config, workloads: &Workloads) -> Result<BTreeMap<ServiceName, Digest>> {
     let mut images = BTreeMap::new();
@@ -69,7 +71,7 @@ pub async fn find(config: &Config, staging: &Workloads, aws: &Aws, git: &Git) ->
 }
 
 /// ECR's tags of each digest.
-async fn tags_of(
+pub(super) async fn tags_of(
     config: &Config,
     aws: &Aws,
     images: &BTreeMap<ServiceName, Digest>,
@@ -115,14 +117,15 @@ fn newest(commits: &[CommitSha], git: &Git) -> Result<CommitSha> {
     .hint("deploy one commit's build to staging, and let it soak"))
 }
 
-/// The release that production runs: the highest version among the tags of its images, if any has one.
+/// The release that production runs: the one of all its images, or the highest among them, if any is of a release.
 pub async fn live_version(
     config: &Config,
     aws: &Aws,
+    git: &Git,
     images: &BTreeMap<ServiceName, Digest>,
 ) -> Result<Option<Version>> {
-    let tags = tags_of(config, aws, images).await?;
-    Ok(tags.values().flatten().filter_map(|tag| tag.parse().ok()).max())
+    let live = Live::of(config, aws, git, images).await?;
+    Ok(live.release.or(live.highest))
 }
 
 fn listed(tags: Option<&Vec<String>>) -> String {

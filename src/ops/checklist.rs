@@ -94,7 +94,7 @@ pub async fn checklist(invocation: &mut Invocation, args: &Args, out: &mut Out, 
         Err(_) if args.first_release => std::collections::BTreeMap::new(),
         other => other?,
     };
-    let previous = candidate::live_version(&config, &connected.production.aws, &live).await?;
+    let previous = candidate::live_version(&config, &connected.production.aws, &connected.git, &live).await?;
     let commit = candidate.commit.clone();
     let facts = Facts { candidate: Some(candidate), previous, ..Facts::default() };
     let plan = Plan::new("checklist").gates(gates(invocation, &connected, args.first_release)?);

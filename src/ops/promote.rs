@@ -95,7 +95,7 @@ async fn choose(
     if !tags.ok {
         invocation.warn(format!("{}; {}", tags.said, tags.fix));
     }
-    let running = candidate::live_version(&config, &production.aws, &live).await?;
+    let running = candidate::live_version(&config, &production.aws, &connected.git, &live).await?;
     let released = connected.git.release_tags()?;
     if released.is_empty() && !options.first_release {
         return Err(Error::new(Kind::GateBlocked, "there is no release tag, so nothing to go back to")

@@ -19,6 +19,7 @@ use crate::steps;
 
 use super::connect::{Connected, Outages, connect_despite};
 use super::drive::{self, Beside, Verb};
+use super::live::Live;
 use super::rollback_sheet::Sheet;
 use super::shared::Runs;
 use super::{Invocation, Report, candidate, debt, promote, runs, target};
@@ -160,13 +161,23 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
     );
     let (live, all, open, quarantined) = (live?, all?, open?, quarantined?);
     let releases = target::releases(config, &connected.git, &all)?;
-    let bad = match one_each(&live) {
-        Some(images) => candidate::live_version(config, &production.aws, &images).await?,
-        None => None,
+    let (bad, hotfixed) = match one_each(&live) {
+        Some(images) => {
+            let runs = Live::of(config, &production.aws, &connected.git, &images).await?;
+            // An unfinished hotfix has no version of its own: the release beneath it is what it goes back to.
+            let hotfixed = runs.highest.clone().filter(|_| !runs.hotfixed.is_empty());
+            let bad = runs.release.or(runs.highest).filter(|_| runs.hotfixed.is_empty());
+            (bad, hotfixed)
+        }
+        // In the middle of a rollout, Git says better than pods where it was going.
+        None => (target::named_now(config, &connected.git)?, None),
     };
-    // In the middle of a rollout, Git says better than pods where it was going.
-    let bad = target::named_now(config, &connected.git)?.filter(|_| one_each(&live).is_none()).or(bad);
-    let target = target::choose(&releases, options.to.as_ref(), bad.as_ref(), &quarantined)?;
+    let before = |version: &Version| match (&bad, &hotfixed) {
+        (Some(bad), _) => version < bad,
+        (None, Some(base)) => version <= base,
+        (None, None) => true,
+    };
+    let target = target::choose(&releases, options.to.as_ref(), before, &quarantined)?;
     let affected = affected(config, options, &target)?;
     let digests = target::digests(config, &production.aws, &target, &affected).await?;
     let untouched = config.services.iter().map(|service| service.name.clone());

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::adapters::aws::{Aws, ImageId};
-use crate::adapters::git::{Git, PathChange};
+use crate::adapters::git::{Git, PathChange, ReleaseTag};
 use crate::config::Config;
 use crate::domain::{CommitSha, Digest, OverlayImage, Quarantined, ServiceName, Version, overlay_images};
 use crate::engine::RunState;
 use crate::error::{Error, Kind, Result};
+
+use super::live::released_hotfix;
 
 /// How many commits of the overlay are read.
 const HISTORY: usize = 200;
@@ -31,15 +33,17 @@ pub struct Past {
 /// The releases that production ran, newest version first.
 pub fn releases(config: &Config, git: &Git, runs: &[RunState]) -> Result<Vec<Past>> {
     let mut found: BTreeMap<Version, Past> = BTreeMap::new();
+    let tags = git.release_tags()?;
     for change in overlay_history(config, git)? {
-        let Some((version, entries)) = change.content.as_deref().and_then(|yaml| named(config, yaml)) else { continue };
+        let named = change.content.as_deref().and_then(|yaml| named(config, &tags, yaml));
+        let Some((version, entries)) = named else { continue };
         let entry = found.entry(version.clone()).or_insert_with(|| Past::of(version));
         if entry.entries.is_empty() {
             entry.entries = entries;
             entry.named_at = Some(change.commit.when);
         }
     }
-    for tag in git.release_tags()? {
+    for tag in tags {
         let entry = found.entry(tag.version.clone()).or_insert_with(|| Past::of(tag.version));
         entry.tag = Some(tag.commit);
     }
@@ -86,7 +90,8 @@ impl Past {
 
 /// The version that a run left in production, verified.
 fn verified(run: &RunState) -> Option<&Version> {
-    let good = ["released", "rolled-back", "shipped"];
+    // Not a hotfix that was shipped: what it verified is the release with the hotfix on it, and not the release.
+    let good = ["released", "rolled-back"];
     let ended = run.ended.as_ref().filter(|ended| good.contains(&ended.outcome.as_str()))?;
     let whole = run.facts.change.as_ref().is_none_or(|change| change.whole);
     (ended.exit == 0 && whole).then_some(run.facts.version.as_ref()).flatten()
@@ -97,39 +102,50 @@ fn overlay_history(config: &Config, git: &Git) -> Result<Vec<PathChange>> {
     git.path_history(&path, &git.main_tip()?, HISTORY)
 }
 
-/// The release that an overlay names: all its services' tags say the same version. An overlay that cannot be read names none.
-fn named(config: &Config, yaml: &[u8]) -> Option<(Version, BTreeMap<ServiceName, OverlayImage>)> {
+/// The release that an overlay names: all its services' tags say the same version, or a hotfix whose release was tagged since and
+/// the versions below it. An overlay that cannot be read names none.
+fn named(
+    config: &Config,
+    releases: &[ReleaseTag],
+    yaml: &[u8],
+) -> Option<(Version, BTreeMap<ServiceName, OverlayImage>)> {
     let images = overlay_images(yaml).ok()?;
     let mut entries = BTreeMap::new();
-    let mut versions = BTreeSet::new();
+    let (mut versions, mut hotfixes) = (BTreeSet::new(), BTreeSet::new());
     for service in &config.services {
         if let Some(image) = images.get(&config.image_of(service)) {
-            versions.insert(image.tag.as_deref()?.parse::<Version>().ok()?);
+            let tag = image.tag.as_deref()?;
+            match tag.parse::<Version>() {
+                Ok(version) => drop(versions.insert(version)),
+                Err(_) => drop(hotfixes.insert(released_hotfix(tag, releases)?)),
+            }
             entries.insert(service.name.clone(), image.clone());
         }
     }
-    let mut versions = versions.into_iter();
-    match (versions.next(), versions.next()) {
-        (Some(version), None) => Some((version, entries)),
-        _ => None,
-    }
+    let version = match (hotfixes.into_iter().next_back(), versions.len()) {
+        (Some(hotfix), _) if versions.iter().all(|version| *version < hotfix) => hotfix,
+        (None, 1) => versions.into_iter().next()?,
+        _ => return None,
+    };
+    Some((version, entries))
 }
 
 /// The release that main's overlay names now, if it is one.
 pub fn named_now(config: &Config, git: &Git) -> Result<Option<Version>> {
     let path = format!("{}/kustomization.yaml", config.production.overlay);
     let yaml = git.file_at(&git.main_tip()?, &path)?.unwrap_or_default();
-    Ok(named(config, &yaml).map(|(version, _)| version))
+    Ok(named(config, &git.release_tags()?, &yaml).map(|(version, _)| version))
 }
 
-/// The release to go back to: the one asked for, or the newest below `current` that ran, verified ones first, none from quarantine.
+/// The release to go back to: the one asked for, or the newest of those `before` what runs that ran, verified ones first, none from
+/// quarantine.
 ///
 /// # Errors
 /// [`Kind::Usage`] when the one asked for is not known; [`Kind::GateBlocked`] when there is none.
 pub fn choose(
     releases: &[Past],
     asked: Option<&Version>,
-    current: Option<&Version>,
+    before: impl Fn(&Version) -> bool,
     quarantine: &BTreeMap<String, Quarantined>,
 ) -> Result<Past> {
     let known = || releases.iter().map(|past| past.version.to_string()).take(8).collect::<Vec<_>>().join(", ");
@@ -139,7 +155,7 @@ pub fn choose(
                 .hint(format!("known releases: {}", known()))
         });
     }
-    let below = |past: &&Past| current.is_none_or(|current| past.version < *current);
+    let below = |past: &&Past| before(&past.version);
     let free = |past: &&Past| !quarantine.contains_key(&past.version.to_string());
     let candidates: Vec<&Past> = releases.iter().filter(below).filter(|past| past.ran()).filter(free).collect();
     let verified = candidates.iter().find(|past| past.verified_by.is_some());
@@ -218,7 +234,8 @@ mod tests {
             ((*version).to_owned(), quarantined)
         };
         let quarantine = quarantined.iter().map(entry).collect();
-        choose(all, None, current.parse().ok().as_ref(), &quarantine).map(|past| past.version.to_string())
+        let current: Version = current.parse().unwrap();
+        choose(all, None, |version| *version < current, &quarantine).map(|past| past.version.to_string())
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod adapters;
 mod bad_input;
 mod crash;
 mod docs;
+mod hotfix;
 mod house;
 mod incidents;
 mod reference;

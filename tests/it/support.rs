@@ -75,6 +75,32 @@ impl World {
         Running::start(self.tool_on("laptop", args)).end()
     }
 
+    /// The developer's checkout in this world.
+    pub fn checkout(&self) -> PathBuf {
+        let text = std::fs::read_to_string(self.manifest["config"].as_str().expect("config")).expect("read it");
+        let config: Value = serde_yaml::from_str(&text).expect("YAML");
+        PathBuf::from(config["repository"]["checkout"].as_str().expect("a checkout"))
+    }
+
+    /// `git` in the checkout, as the developer runs it; it must succeed.
+    #[track_caller]
+    pub fn dev(&self, args: &[&str]) -> String {
+        let ran = self.dev_may_fail(args);
+        assert_eq!(ran.exit, 0, "git {args:?}\n{ran}");
+        ran.stdout.trim().to_owned()
+    }
+
+    /// As [`World::dev`], however it ends.
+    pub fn dev_may_fail(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new("git");
+        command.args(args).current_dir(self.checkout());
+        for (name, value) in self.manifest["environment"].as_object().expect("environment") {
+            command.env(name, value.as_str().expect("a string"));
+        }
+        command.env("HOME", self.home.path());
+        Running::start(command).end()
+    }
+
     pub fn state(&self, machine: &str) -> PathBuf {
         self.home.path().join(machine)
     }

@@ -7,6 +7,7 @@ mod network;
 mod objects;
 mod porcelain;
 mod tags;
+mod worktree;
 
 #[cfg(test)]
 mod tests;
@@ -15,3 +16,4 @@ pub use checkout::{CheckoutState, Git, url_names_slug};
 pub use network::{Pushed, RemoteRef};
 pub use objects::PathChange;
 pub use tags::ReleaseTag;
+pub use worktree::Uncommitted;
