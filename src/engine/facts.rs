@@ -66,7 +66,8 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewImage {
     pub entry: OverlayImage,
-    pub digest: Digest,
+    /// `None` where the registry does not know: nothing is begun with such an image.
+    pub digest: Option<Digest>,
 }
 
 /// A build that soaked on staging.

@@ -11,7 +11,7 @@ use crate::adapters::http;
 use crate::config::Config;
 use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version};
 use crate::engine::{Change, Facts, NewImage, Plan, Question, RunState, Shipped};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::gates;
 use crate::monitor::databases::Database;
 use crate::monitor::endpoints::Endpoints;
@@ -223,20 +223,18 @@ fn nothing_to_do(connected: &Connected, config: &Config, found: &Found, options:
 
 /// The choices that the run is made of.
 fn facts(found: &Found, options: &Options) -> Facts {
-    let known = found.digests.iter().filter_map(|(name, digest)| Some((name.clone(), digest.clone()?)));
-    let known: Vec<(ServiceName, Digest)> = known.collect();
-    let image = |(name, digest): &(ServiceName, Digest)| {
+    let image = |(name, digest): (&ServiceName, &Option<Digest>)| {
         (name.clone(), NewImage { entry: found.target.entry(name), digest: digest.clone() })
+    };
+    let shipped = |(name, digest): (&ServiceName, &Option<Digest>)| {
+        Some((name.clone(), Shipped { digest: digest.clone()?, soaked: true }))
     };
     Facts {
         version: Some(found.target.version.clone()),
         previous: found.bad.clone(),
-        shipped: known
-            .iter()
-            .map(|(name, digest)| (name.clone(), Shipped { digest: digest.clone(), soaked: true }))
-            .collect(),
+        shipped: found.digests.iter().filter_map(shipped).collect(),
         change: Some(Change {
-            images: known.iter().map(image).collect(),
+            images: found.digests.iter().map(image).collect(),
             reason: options.reason.clone().unwrap_or_default(),
             whole: found.untouched.is_empty(),
         }),
@@ -268,7 +266,7 @@ pub(super) async fn plan(
 ) -> Result<Plan> {
     let config = Arc::new(invocation.config.clone());
     let version = facts.version.clone().ok_or_else(|| Error::internal("a rollback without a target"))?;
-    let ready = ready(invocation, connected, options, facts, found.as_ref())?;
+    let ready = ready(invocation, connected, options, facts)?;
     let question = {
         let sheet = found.map(|found| Sheet { found: &found, options, config: &config }.text(&connected.world));
         let phrase = version.to_string();
@@ -418,13 +416,7 @@ fn quarantine(
     }
 }
 
-fn ready(
-    invocation: &Invocation,
-    connected: &Connected,
-    options: &Options,
-    facts: &Facts,
-    found: Option<&Found>,
-) -> Result<gates::Ready> {
+fn ready(invocation: &Invocation, connected: &Connected, options: &Options, facts: &Facts) -> Result<gates::Ready> {
     let config = &invocation.config;
     let production = &connected.production;
     let databases = Database::all(config, &config.production, false, &production.cluster, &invocation.env);
@@ -434,6 +426,7 @@ fn ready(
         until: None,
     });
     let version = facts.version.clone().ok_or_else(|| Error::internal("a rollback without a target"))?;
+    let digest = |(name, image): (&ServiceName, &NewImage)| (name.clone(), image.digest.clone());
     Ok(gates::Ready {
         looks: gates::Rollback {
             config: config.clone(),
@@ -444,10 +437,10 @@ fn ready(
             databases: Vec::new(),
             first_release: None,
         },
+        commit: connected.git.release_tags()?.into_iter().find(|tag| tag.version == version).map(|tag| tag.commit),
         target: version,
-        commit: found.and_then(|found| found.target.tag.clone()),
         head: connected.git.main_tip()?,
-        digests: found.map(|found| found.digests.clone()).unwrap_or_default(),
+        digests: facts.change.iter().flat_map(|change| &change.images).map(digest).collect(),
         databases: databases.map_err(|error| error.to_string()),
         accept_schema: waiver,
     })
@@ -460,8 +453,18 @@ pub(super) async fn plan_again(
     options: &Options,
     state: &RunState,
 ) -> Result<Plan> {
-    if state.header.command != VERB.command {
-        return Err(Error::new(Kind::Internal, "a run of another verb came here"));
-    }
-    plan(invocation, connected, options, &state.facts, Some(&state.header.run), None).await
+    // Before the question was answered, the sheet is what the world says now; after it, nobody reads it.
+    let found = match state.confirmed {
+        Some(_) => None,
+        None => {
+            let asked =
+                state.facts.change.iter().filter(|change| !change.whole).flat_map(|change| change.images.keys());
+            let same =
+                Options { to: state.facts.version.clone(), services: asked.cloned().collect(), ..options.clone() };
+            let mut found = find(invocation, connected, &same).await?;
+            found.open = found.open.filter(|open| open.header.run != state.header.run);
+            Some(found)
+        }
+    };
+    plan(invocation, connected, options, &state.facts, Some(&state.header.run), found).await
 }

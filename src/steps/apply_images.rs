@@ -62,7 +62,7 @@ fn rendered(current: &ImageRef, new: &NewImage) -> ImageRef {
     let entry = &new.entry;
     let name = entry.name.clone().unwrap_or_else(|| current.name.clone());
     let neither = entry.tag.is_none() && entry.digest.is_none();
-    let digest = if neither { Some(new.digest.clone()) } else { entry.digest.clone() };
+    let digest = if neither { new.digest.clone() } else { entry.digest.clone() };
     ImageRef { name, tag: entry.tag.clone(), digest }
 }
 

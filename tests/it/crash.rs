@@ -1,108 +1,208 @@
-//! The crash matrix: for every journal write of a promotion, SIGKILL just before and just after it, go on from another
-//! machine, and compare the world with that of an uninterrupted run (docs/architecture.md, "What the crash matrix compares").
+//! The crash matrices: for every journal write of a verb, SIGKILL just before and just after it, go on from another machine, and
+//! compare the world with that of an uninterrupted run (docs/architecture.md, "What the crash matrix compares").
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use crate::support::{Ran, Running, World};
 
 const SPEED: u32 = 7200;
-const TAG: &str = "release/v1.2.0";
+const OVERLAY: &str = "infra/k8s/overlays/production/kustomization.yaml";
 /// A dead holder is seen dead in a second.
-const PROMOTE: [&str; 4] = ["promote", "--yes", "--set", "lock.lease=1s"];
+const LEASE: [&str; 2] = ["--set", "lock.lease=1s"];
+
+/// One verb, killed everywhere.
+pub struct Matrix {
+    pub name: &'static str,
+    pub scenario: &'static str,
+    pub command: &'static [&'static str],
+    /// What the same command says, or how it ends, when everything was done already.
+    pub done: &'static str,
+    /// The release tag whose workflow runs and Release are compared.
+    pub tag: &'static str,
+    /// What a person does before.
+    pub prepare: fn(&World),
+    pub cells_at_least: usize,
+}
+
+const PROMOTE: Matrix = Matrix {
+    name: "promote",
+    scenario: "clean",
+    command: &["promote", "--yes"],
+    done: "nothing to release",
+    tag: "release/v1.2.0",
+    prepare: |_| {},
+    cells_at_least: 50,
+};
+
+const ROLLBACK: Matrix = Matrix {
+    name: "rollback",
+    command: &["rollback", "--yes", "--reason", "a test", "--to", "v1.1.0"],
+    done: "already",
+    tag: "release/v1.1.1",
+    cells_at_least: 34,
+    ..PROMOTE
+};
+
+const DIRECT: Matrix = Matrix {
+    name: "rollback --direct",
+    command: &["rollback", "--yes", "--direct", "--pause-sync", "--reason", "a test", "--to", "v1.1.0"],
+    cells_at_least: 40,
+    ..ROLLBACK
+};
 
 /// The world without times, run ids and commit SHAs.
-fn projection(world: &World) -> Value {
+fn projection(world: &World, tag: &str) -> Value {
     let refs = world.refs();
-    let commit = refs.get(&format!("refs/tags/{TAG}^{{}}")).cloned().unwrap_or_default();
-    let subject = world.github(&format!("commits/{commit}"))["commit"]["message"].clone();
+    let commit = refs.get(&format!("refs/tags/{tag}^{{}}")).cloned().unwrap_or_default();
+    let tagged = if commit.is_empty() { String::new() } else { world.message(&commit) };
     let runs: Vec<Value> = world
-        .workflow_runs(TAG)
+        .workflow_runs(tag)
         .iter()
-        .map(|run| json!([run["conclusion"], run["run_attempt"], run["head_sha"] == commit]))
+        .map(|run| {
+            let approvals = world.github(&format!("actions/runs/{}/approvals", run["id"]));
+            let approved: Vec<&Value> =
+                approvals.as_array().into_iter().flatten().map(|approval| &approval["user"]["login"]).collect();
+            json!([run["conclusion"], run["run_attempt"], run["head_sha"] == commit, approved])
+        })
         .collect();
-    let release = world.github(&format!("releases/tags/{}", TAG.replace('/', "%2F")));
-    let overlay = world.file_on_main("infra/k8s/overlays/production/kustomization.yaml");
+    let release = world.github(&format!("releases/tags/{}", tag.replace('/', "%2F")));
+    // The mark of a rolled-back Release has a time in its first line.
+    let body = release["body"].as_str().unwrap_or_default();
+    let body =
+        if body.starts_with("**Rolled back**") { body.split_once('\n').map_or("", |(_, rest)| rest) } else { body };
     let application = world.application();
     let history = application["status"]["history"].as_array().map_or(0, Vec::len);
+    let version = tag.rsplit('/').next().unwrap_or_default();
+    let serving = world.serving();
+    let images: BTreeMap<&String, Option<String>> =
+        serving.keys().map(|name| (name, world.digest_of(name, version))).collect();
     json!({
         "tags": world.tags(),
-        "tagged": subject,
+        "tagged": [tagged, refs.contains_key(&format!("refs/tags/{tag}^{{}}"))],
         "runs": runs,
         "releases": world.releases(),
-        "notes": release["name"],
-        "overlay": overlay,
+        "notes": [release["name"], body],
+        "images": images,
+        "overlay": world.file_on_main(OVERLAY),
+        "overlay commits": world.changes_of(OVERLAY),
         "argo": [application["status"]["sync"]["status"], application["status"]["health"]["status"], history],
-        "serving": world.serving(),
+        "auto-sync": application["spec"]["syncPolicy"]["automated"],
+        "serving": serving,
+        "databases": world.migrations(),
         "lock": world.lock_holder(),
-        "open": world.tool(&["status", "--output", "json"]).json()["open"],
+        "kept": [world.kept("gospel-release-quarantine"), world.kept("gospel-release-debts")],
+        "open": world.tool(&["status", "--output", "json", "--set", "debt.due_after=9000h"]).json()["open"],
     })
 }
 
-/// The cells of an uninterrupted run, and the world after it.
-fn uninterrupted() -> (Vec<String>, Value) {
-    let world = World::serve("clean", SPEED);
-    world.tool(&PROMOTE).ended(0);
-    assert_eq!(world.told().len(), 1);
-    let runs = world.state("laptop").join("gospel-release/rehearsal/gospelib");
-    let run = std::fs::read_dir(&runs).expect("runs").next().expect("a run").expect("a directory").path();
-    let journal = std::fs::read_to_string(run.join("journal.jsonl")).expect("a journal");
-    let mut cells: Vec<String> =
-        journal.lines().map(|line| cell(&serde_json::from_str(line).expect("a record"))).collect();
-    cells.dedup();
-    (cells, projection(&world))
+impl Matrix {
+    fn world(&self) -> World {
+        let world = World::serve(self.scenario, SPEED);
+        (self.prepare)(&world);
+        world
+    }
+
+    fn args(&self) -> Vec<&'static str> {
+        [self.command, &LEASE].concat()
+    }
+
+    /// The cells of an uninterrupted run, and the world after it.
+    fn uninterrupted(&self) -> (Vec<String>, Value, usize) {
+        let world = self.world();
+        world.tool(&self.args()).ended(0);
+        let runs = world.state("laptop").join("gospel-release/rehearsal/gospelib");
+        let run = std::fs::read_dir(&runs).expect("runs").next().expect("a run").expect("a directory").path();
+        let journal = std::fs::read_to_string(run.join("journal.jsonl")).expect("a journal");
+        let mut cells: Vec<String> =
+            journal.lines().map(|line| cell(&serde_json::from_str(line).expect("a record"))).collect();
+        cells.dedup();
+        (cells, projection(&world, self.tag), world.told().len())
+    }
+
+    /// One cell: die there, go on elsewhere, compare.
+    fn die_and_go_on(&self, cell: &str, moment: &str, expected: &Value, told: usize) -> Result<(), String> {
+        let world = self.world();
+        let mut dying = world.tool_on("laptop", &self.args());
+        dying.env("GOSPEL_RELEASE_FAILPOINT", format!("{cell}={moment}"));
+        let died = Running::start(dying).end();
+        if died.signal != Some(9) {
+            return Err(format!("it did not die there: {died}"));
+        }
+        let elsewhere = |args: &[&str]| {
+            let mut tool = world.tool_on("oncall", args);
+            tool.env("USER", "olga");
+            Running::start(tool).end()
+        };
+        let mut went_on = elsewhere(&[&["resume", "--takeover", "--yes"][..], &LEASE].concat());
+        if went_on.exit == 2 {
+            // It died before anything was shared, or after everything was done.
+            if !went_on.stderr.contains("no run was left open") {
+                return Err(format!("{went_on}"));
+            }
+            went_on = elsewhere(&self.args());
+            if went_on.exit == 2 && went_on.stderr.contains(self.done) {
+                went_on.exit = 0;
+            }
+        }
+        if went_on.exit != 0 {
+            return Err(format!("it did not go on: {went_on}"));
+        }
+        let now = projection(&world, self.tag);
+        if now != *expected {
+            return Err(format!("the world differs\n{}\n{went_on}", difference(expected, &now)));
+        }
+        // Nobody can ask a webhook whether it was called: a crash between intent and end leaves it at once or never.
+        match world.told().len() {
+            times if times == told => Ok(()),
+            0 if cell == "step-intent:webhook" || (cell == "step-done:webhook" && moment == "before") => Ok(()),
+            times => Err(format!("the team was told {times} times\n{went_on}")),
+        }
+    }
+
+    /// Every cell, three at a time.
+    pub fn survives(&self) {
+        let (cells, expected, told) = self.uninterrupted();
+        let all: Vec<(&String, &str)> =
+            cells.iter().flat_map(|cell| ["before", "after"].map(|moment| (cell, moment))).collect();
+        assert!(all.len() >= self.cells_at_least, "{} cells are too few: {cells:?}", all.len());
+        let next = AtomicUsize::new(0);
+        let failures: Mutex<BTreeMap<String, String>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while let Some((cell, moment)) = all.get(next.fetch_add(1, Ordering::SeqCst)) {
+                        if let Err(why) = self.die_and_go_on(cell, moment, &expected, told) {
+                            failures.lock().expect("unpoisoned").insert(format!("{cell}={moment}"), why);
+                        }
+                    }
+                });
+            }
+        });
+        let failures = failures.lock().expect("unpoisoned");
+        let _ = writeln!(
+            std::io::stderr(),
+            "crash matrix of {}: {} cells, {} failed",
+            self.name,
+            all.len(),
+            failures.len()
+        );
+        assert!(
+            failures.is_empty(),
+            "{}",
+            failures.iter().map(|(cell, why)| format!("== {cell}\n{why}\n")).collect::<String>()
+        );
+    }
 }
 
 fn cell(record: &Value) -> String {
     let event = record["event"].as_str().expect("an event");
     let object = ["gate", "step"].iter().find_map(|name| record[*name].as_str());
     object.map_or(event.to_owned(), |object| format!("{event}:{object}"))
-}
-
-/// One cell: die there, go on elsewhere, compare.
-fn die_and_go_on(cell: &str, moment: &str, expected: &Value) -> Result<(), String> {
-    let world = World::serve("clean", SPEED);
-    let mut dying = world.tool_on("laptop", &PROMOTE);
-    dying.env("GOSPEL_RELEASE_FAILPOINT", format!("{cell}={moment}"));
-    let died = Running::start(dying).end();
-    if died.signal != Some(9) {
-        return Err(format!("it did not die there: {died}"));
-    }
-    let elsewhere = |args: &[&str]| {
-        let mut tool = world.tool_on("oncall", args);
-        tool.env("USER", "olga");
-        Running::start(tool).end()
-    };
-    let mut went_on = elsewhere(&["resume", "--takeover", "--yes", "--set", "lock.lease=1s"]);
-    if went_on.exit == 2 {
-        // It died before anything was shared, or after everything was done.
-        let over = went_on.stderr.contains("no run was left open");
-        if !over {
-            return Err(format!("{went_on}"));
-        }
-        went_on = elsewhere(&PROMOTE);
-        let done = went_on.exit == 2 && went_on.stderr.contains("nothing to release");
-        if done {
-            went_on.exit = 0;
-        }
-    }
-    if went_on.exit != 0 {
-        return Err(format!("it did not go on: {went_on}"));
-    }
-    let now = projection(&world);
-    if now != *expected {
-        return Err(format!("the world differs\n{}\n{went_on}", difference(expected, &now)));
-    }
-    // Nobody can ask a webhook whether it was called: a crash between intent and end leaves it at once or never.
-    match world.told().len() {
-        1 => Ok(()),
-        0 if cell == "step-intent:webhook" || (cell == "step-done:webhook" && moment == "before") => Ok(()),
-        times => Err(format!("the team was told {times} times\n{went_on}")),
-    }
 }
 
 fn difference(expected: &Value, now: &Value) -> String {
@@ -112,32 +212,18 @@ fn difference(expected: &Value, now: &Value) -> String {
 }
 
 #[test]
-fn every_journal_write_survives_a_kill() {
-    let (cells, expected) = uninterrupted();
-    let all: Vec<(String, &str)> =
-        cells.iter().flat_map(|cell| ["before", "after"].map(|moment| (cell.clone(), moment))).collect();
-    assert!(all.len() >= 50, "too few cells: {cells:?}");
-    let next = Arc::new(AtomicUsize::new(0));
-    let failures: Arc<Mutex<BTreeMap<String, String>>> = Arc::default();
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while let Some((cell, moment)) = all.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    if let Err(why) = die_and_go_on(cell, moment, &expected) {
-                        failures.lock().expect("unpoisoned").insert(format!("{cell}={moment}"), why);
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.lock().expect("unpoisoned");
-    // Past the capture of the test runner: the count belongs into every log.
-    let _ = writeln!(std::io::stderr(), "crash matrix: {} cells, {} failed", all.len(), failures.len());
-    assert!(
-        failures.is_empty(),
-        "{}",
-        failures.iter().map(|(cell, why)| format!("== {cell}\n{why}\n")).collect::<String>()
-    );
+fn a_promotion_survives_a_kill_at_every_journal_write() {
+    PROMOTE.survives();
+}
+
+#[test]
+fn a_rollback_survives_a_kill_at_every_journal_write() {
+    ROLLBACK.survives();
+}
+
+#[test]
+fn a_direct_rollback_survives_a_kill_at_every_journal_write() {
+    DIRECT.survives();
 }
 
 /// Eight start together: one proceeds, the others end 13 and name holder and run.
@@ -156,7 +242,7 @@ fn of_many_promoters_one_proceeds() {
             assert!(lost.stderr.contains("locked by tess@") || lost.stderr.contains("is unfinished"), "{lost}");
             assert!(lost.stderr.contains("run 2025"), "{lost}");
         }
-        assert_eq!(world.workflow_runs(TAG).len(), 1);
+        assert_eq!(world.workflow_runs(PROMOTE.tag).len(), 1);
         assert_eq!(world.told().len(), 1);
     }
 }
@@ -165,12 +251,11 @@ fn of_many_promoters_one_proceeds() {
 #[test]
 fn a_dead_holders_lock_is_taken_on_request() {
     let world = World::serve("clean", SPEED);
-    let lease = ["--set", "lock.lease=1s"];
-    let mut dying = world.tool_on("laptop", &[&["promote", "--yes"][..], &lease].concat());
+    let mut dying = world.tool_on("laptop", &PROMOTE.args());
     dying.env("GOSPEL_RELEASE_FAILPOINT", "step-intent:tag=after");
     assert_eq!(Running::start(dying).end().signal, Some(9));
-    world.tool(&[&["resume"][..], &lease].concat()).ended(13).says("--takeover");
-    assert!(!world.tags().contains(TAG), "nothing was changed by the refused resume");
-    world.tool(&[&["resume", "--takeover"][..], &lease].concat()).ended(0);
-    assert!(world.tags().contains(TAG));
+    world.tool(&[&["resume"][..], &LEASE].concat()).ended(13).says("--takeover");
+    assert!(!world.tags().contains(PROMOTE.tag), "nothing was changed by the refused resume");
+    world.tool(&[&["resume", "--takeover"][..], &LEASE].concat()).ended(0);
+    assert!(world.tags().contains(PROMOTE.tag));
 }

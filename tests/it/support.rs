@@ -284,6 +284,42 @@ impl World {
         run_git(&self.clone_of_remote(), &["log", "-1", "--format=%B", commit]).stdout
     }
 
+    /// How many commits of main changed a file.
+    pub fn changes_of(&self, path: &str) -> usize {
+        run_git(&self.clone_of_remote(), &["log", "--format=%H", "origin/main", "--", path]).stdout.lines().count()
+    }
+
+    /// Keys of a ConfigMap of production, with what is ours of them left out: run ids.
+    pub fn kept(&self, name: &str) -> Vec<String> {
+        let map = self.kube(&format!("/api/v1/namespaces/gospelib-production/configmaps/{name}"));
+        map["data"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Every database's migration version and whether it is dirty, by the variable that names its URL.
+    pub fn migrations(&self) -> BTreeMap<String, Vec<Option<String>>> {
+        let urls = self.manifest["environment"].as_object().expect("environment").iter();
+        let urls = urls.filter(|(name, _)| name.ends_with("_PG_URL"));
+        block_on(async {
+            let mut found = BTreeMap::new();
+            for (name, url) in urls {
+                let url = url.as_str().expect("a URL");
+                let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("connect");
+                let running = tokio::spawn(connection);
+                let rows = client.simple_query("SELECT version, dirty FROM schema_migrations LIMIT 1").await;
+                let row = rows.expect("an answer").into_iter().find_map(|message| match message {
+                    tokio_postgres::SimpleQueryMessage::Row(row) => {
+                        Some([0, 1].map(|at| row.get(at).map(str::to_owned)))
+                    }
+                    _ => None,
+                });
+                found.insert(name.clone(), row.map(Vec::from).unwrap_or_default());
+                drop(client);
+                let _ = running.await;
+            }
+            found
+        })
+    }
+
     /// The digest that ECR has under a tag, asked over the wire.
     pub fn digest_of(&self, repository: &str, tag: &str) -> Option<String> {
         let wanted = serde_json::json!({"repositoryName": repository, "imageIds": [{"imageTag": tag}]});

@@ -26,33 +26,43 @@ impl Applications {
     /// (Argo CD's documentation, "Controlling Resource Modification" of ApplicationSets).
     pub async fn pause(&self, app: &AppState) -> Result<()> {
         let holder = self.holder(app)?;
-        let object = holder.get().await?;
-        let automated = &object.data["spec"].pointer(holder.policy).cloned().unwrap_or_default()["automated"];
-        if automated.is_null() {
-            return Ok(());
-        }
-        let kept = automated.to_string();
-        holder
-            .patch(&json!({
-                "metadata": {"annotations": {PAUSED: kept}, "resourceVersion": object.metadata.resource_version},
-                "spec": under(holder.policy, &json!({"automated": null})),
-            }))
-            .await
+        let pause = |object: &DynamicObject| {
+            let automated = &object.data["spec"].pointer(holder.policy).cloned().unwrap_or_default()["automated"];
+            (!automated.is_null()).then(|| (json!(automated.to_string()), json!(null)))
+        };
+        self.change(&holder, &pause).await.map(drop)
     }
 
     /// Puts back what [`Applications::pause`] took away. Whether there was anything to put back.
     pub async fn unpause(&self, app: &AppState) -> Result<bool> {
         let holder = self.holder(app)?;
-        let object = holder.get().await?;
-        let kept = object.metadata.annotations.as_ref().and_then(|all| all.get(PAUSED));
-        let Some(kept) = kept.and_then(|text| serde_json::from_str::<Value>(text).ok()) else { return Ok(false) };
-        holder
-            .patch(&json!({
-                "metadata": {"annotations": {PAUSED: null}, "resourceVersion": object.metadata.resource_version},
-                "spec": under(holder.policy, &json!({"automated": kept})),
-            }))
-            .await?;
-        Ok(true)
+        let unpause = |object: &DynamicObject| {
+            let kept = object.metadata.annotations.as_ref()?.get(PAUSED)?;
+            Some((json!(null), serde_json::from_str::<Value>(kept).ok()?))
+        };
+        self.change(&holder, &unpause).await
+    }
+
+    /// Writes annotation and policy as `change` says of the object as it is now; whether there was anything to write. The
+    /// controller writes the same object all the time, so a lost race is run again.
+    async fn change(
+        &self,
+        holder: &Holder,
+        change: &(dyn Fn(&DynamicObject) -> Option<(Value, Value)> + Sync),
+    ) -> Result<bool> {
+        let attempt = self.cluster().retry().read(async || {
+            let object = holder.get().await?;
+            let Some((kept, automated)) = change(&object) else { return Ok(false) };
+            let patch = json!({
+                "metadata": {"annotations": {PAUSED: kept}, "resourceVersion": object.metadata.resource_version},
+                "spec": under(holder.policy, &json!({"automated": automated})),
+            });
+            match holder.patch(&patch).await {
+                Err(error) if error.is_conflict() => Err(error.class(Class::Transient { retry_after: None })),
+                other => other.map(|()| true),
+            }
+        });
+        attempt.await
     }
 
     fn holder(&self, app: &AppState) -> Result<Holder> {
