@@ -1,5 +1,7 @@
 //! `rehearse`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 /// The embedded production: its scenarios, and the same world as a server of its own
@@ -33,11 +35,27 @@ pub struct Serve {
     /// Number of services
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=500))]
     pub services: u16,
+
+    /// Wall time from a pod's creation until it is ready, such as 500ms [default: some seconds of the world's time]
+    #[arg(long, value_name = "DURATION", value_parser = wall_time)]
+    pub ready_after: Option<Duration>,
+
+    /// Wall time that services take to answer on their health endpoints
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = wall_time)]
+    pub probe_delay: Duration,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(speed) if (1.0..=100_000.0).contains(&speed) => Ok(speed),
         _ => Err("it must be a number from 1 to 100000".into()),
+    }
+}
+
+fn wall_time(text: &str) -> Result<Duration, String> {
+    let longest = Duration::from_mins(1);
+    match text.parse::<jiff::SignedDuration>().map(Duration::try_from) {
+        Ok(Ok(time)) if time <= longest => Ok(time),
+        _ => Err("it must be a duration from 0s to 60s, such as 500ms".into()),
     }
 }

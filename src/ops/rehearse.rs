@@ -7,6 +7,7 @@ use crate::config::Env;
 use crate::domain::wrapped;
 use crate::error::Result;
 use crate::rehearsal::Scenario;
+use crate::rehearsal::measure::Pace;
 use crate::rehearsal::serve::{Options, Rehearsal};
 use crate::ui::out::Out;
 
@@ -57,6 +58,7 @@ pub async fn serve(args: &Serve, stop: &CancellationToken, out: &mut Out) -> Res
     options.seed = args.seed;
     options.speed = args.speed.unwrap_or(options.speed);
     options.services = usize::from(args.services);
+    options.pace = Pace { ready_after: args.ready_after, probe_delay: args.probe_delay };
     let rehearsal = Rehearsal::start(options).await?;
     out.json_line(rehearsal.manifest())?;
     stop.cancelled().await;

@@ -10,6 +10,7 @@ pub mod git;
 pub mod github;
 pub mod kube;
 pub mod kubelet;
+pub mod measure;
 pub mod postgres;
 pub mod programs;
 pub mod prometheus;

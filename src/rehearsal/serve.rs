@@ -23,6 +23,7 @@ use super::controllers::{self, Controllers};
 use super::faults::{self, Api};
 use super::github::{self, Hub};
 use super::kube::{self, AuthTokens, AwsKey, Identity, Store};
+use super::measure::{self, Measure, Pace};
 use super::postgres::{self, Databases};
 use super::programs;
 use super::scenario::BuilderFault;
@@ -48,6 +49,8 @@ pub struct Options {
     pub speed: f64,
     /// How many services Gospelib has; 6 unless something is measured.
     pub services: usize,
+    /// Delays in wall time, for measurements.
+    pub pace: Pace,
     /// Where its files go; a temporary directory, removed at the end, if `None`.
     pub dir: Option<PathBuf>,
 }
@@ -57,7 +60,7 @@ impl Options {
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
         let speed = scenario.world.speed.0;
-        Self { scenario, seed: 1, speed, services: 6, dir: None }
+        Self { scenario, seed: 1, speed, services: 6, pace: Pace::default(), dir: None }
     }
 }
 
@@ -159,6 +162,7 @@ impl Rehearsal {
             databases,
             traffic: Traffic::new(start),
             switches,
+            measure: Measure::new(options.pace),
         });
         controllers::seed(&world);
         attest(&world)?;
@@ -315,6 +319,7 @@ impl Listeners {
         let tokens = AuthTokens::new(TOKEN, &world.shape.cluster, world.clock.clone()).with_aws_keys(keys);
         let cluster = aws::Cluster { endpoint: at.kubernetes.clone(), ca_pem: identity.ca_pem().to_owned() };
         let kubernetes = flaky(kube::router(world.clone(), tokens), Api::Kubernetes);
+        let kubernetes = measure::counted(kubernetes, world.clone());
         let listener = self.kubernetes;
         to.spawn(async move {
             // It serves until it is dropped; there is nobody to tell about a socket that broke.

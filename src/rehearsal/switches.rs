@@ -65,11 +65,13 @@ impl Switches {
     }
 }
 
-/// `GET /faults` shows every fault that can be switched; `PUT /faults/{name}` with `true` or `false` switches one.
+/// `GET /faults` shows every fault that can be switched; `PUT /faults/{name}` with `true` or `false` switches one;
+/// `GET /requests` is the count of [`super::measure`].
 pub fn router(world: Arc<World>) -> Router {
     Router::new()
         .route("/faults", get(list))
         .route("/faults/{name}", put(switch))
+        .route("/requests", get(super::measure::requests))
         .fallback(async || StatusCode::NOT_IMPLEMENTED)
         .with_state(world)
 }

@@ -24,6 +24,8 @@ pub struct World {
     pub traffic: super::traffic::Traffic,
     /// Faults that can be repaired while the world runs.
     pub switches: super::switches::Switches,
+    /// Known delays, and what was asked.
+    pub measure: super::measure::Measure,
 }
 
 /// One set of images that was built from one commit.

@@ -52,7 +52,7 @@ pub fn reconcile(world: &World, memory: &mut Memory, now: Timestamp) {
     let alive: HashSet<String> = pods.iter().map(|pod| uid(pod).to_owned()).collect();
     memory.keep_lives(&alive);
     for pod in pods {
-        let mut life = memory.lives.remove(uid(&pod)).unwrap_or_else(|| adopt(&pod, now));
+        let mut life = memory.lives.remove(uid(&pod)).unwrap_or_else(|| adopt(world, &pod, now));
         if is_terminating(&pod) && life.step != Step::Vanish {
             let message = format!("Stopping container {}", pods::container_name(&pod));
             record(world, &pod, &Happened::normal(BY, "Killing", message), now);
@@ -77,6 +77,11 @@ impl Life {
         self.due = Some(later(from, seconds(after)));
     }
 
+    /// The next step is due `after` from a time; in a world with a pace of its own, at once.
+    fn go_unless_paced(&mut self, world: &World, step: Step, from: Timestamp, after: i64) {
+        self.go(step, from, if world.measure.pace.ready_after.is_some() { 0 } else { after });
+    }
+
     fn settle(&mut self) {
         self.step = Step::Settled;
         self.due = None;
@@ -89,9 +94,11 @@ fn vary(pod: &Value, below: u32) -> u32 {
 }
 
 /// Where a pod stands that the kubelet has not seen before.
-fn adopt(pod: &Value, now: Timestamp) -> Life {
+fn adopt(world: &World, pod: &Value, now: Timestamp) -> Life {
     let mut life = Life { step: Step::Settled, due: None, pulls: 0, restarts: 0 };
     match text(pod, "/status/phase") {
+        // Objects are dated in whole seconds; a pace is finer than that.
+        "" | "Pending" if world.measure.pace.ready_after.is_some() => life.go(Step::Schedule, now, 0),
         "" | "Pending" => life.go(Step::Schedule, created(pod).unwrap_or(now), 0),
         "Running" if !condition_is_true(pod, "Ready") => life.go(Step::BecomeReady, now, 4),
         _ => {}
@@ -103,7 +110,7 @@ fn advance(world: &World, memory: &mut Memory, pod: &Value, life: &mut Life, at:
     match life.step {
         Step::Schedule => {
             pods::schedule(world, pod, at);
-            life.go(Step::Pull, at, 2 + i64::from(vary(pod, 3)));
+            life.go_unless_paced(world, Step::Pull, at, 2 + i64::from(vary(pod, 3)));
         }
         Step::Pull => pull(world, memory, pod, life, at),
         Step::BackOff => {
@@ -210,6 +217,9 @@ fn after_start(world: &World, memory: &mut Memory, pod: &Value, life: &mut Life,
         Some(PodFaultKind::ImagePull) | None => {
             let period = number(pod, "/spec/containers/0/readinessProbe/periodSeconds").unwrap_or(5);
             life.go(Step::BecomeReady, at, period + i64::from(vary(pod, 3)));
+            if let Some(after) = world.measure.pace.ready_after {
+                life.due = at.checked_add(after.mul_f64(world.clock.speed())).ok();
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use super::run::turn;
 use super::seed;
 use crate::clock::Clock;
 use crate::rehearsal::git::{self, Author};
+use crate::rehearsal::measure::Measure;
 use crate::rehearsal::{Scenario, World, aws, github, kube, postgres, shape::Shape, switches::Switches, traffic};
 
 pub struct Stage {
@@ -38,9 +39,22 @@ impl Stage {
         let hub = github::Hub::new(&shape, &scenario, &repo, &past, start, 1);
         let kube = kube::Store::new(clock.clone());
         let (databases, traffic) = (postgres::Databases::default(), traffic::Traffic::new(start));
-        let switches = Switches::new(&scenario);
-        let world =
-            World { clock, seed: 1, scenario, shape, past, kube, registry, repo, hub, databases, traffic, switches };
+        let (switches, measure) = (Switches::new(&scenario), Measure::default());
+        let world = World {
+            clock,
+            seed: 1,
+            scenario,
+            shape,
+            past,
+            kube,
+            registry,
+            repo,
+            hub,
+            databases,
+            traffic,
+            switches,
+            measure,
+        };
         seed(&world);
         Self { world: Arc::new(world), memory: Memory::new("present"), now: start, _dir: dir }
     }

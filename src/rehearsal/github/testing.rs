@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Hub;
 use crate::clock::Clock;
 use crate::rehearsal::aws::Registry;
+use crate::rehearsal::measure::Measure;
 use crate::rehearsal::postgres::Databases;
 use crate::rehearsal::shape::Shape;
 use crate::rehearsal::switches::{self, Switches};
@@ -24,9 +25,22 @@ pub fn world(knobs: &str) -> (tempfile::TempDir, Arc<World>) {
     let hub = Hub::new(&shape, &scenario, &repo, &past, start, 1);
     let (kube, databases) = (kube::Store::new(clock.clone()), Databases::default());
     let traffic = crate::rehearsal::traffic::Traffic::new(start);
-    let switches = Switches::new(&scenario);
-    let world =
-        World { clock, seed: 1, scenario, shape, past, kube, registry, repo, hub, databases, traffic, switches };
+    let (switches, measure) = (Switches::new(&scenario), Measure::default());
+    let world = World {
+        clock,
+        seed: 1,
+        scenario,
+        shape,
+        past,
+        kube,
+        registry,
+        repo,
+        hub,
+        databases,
+        traffic,
+        switches,
+        measure,
+    };
     (dir, Arc::new(world))
 }
 

@@ -31,6 +31,7 @@ mod wire_tests;
 pub use api::{router, store_router};
 pub use auth::{AuthTokens, AwsKey};
 pub use discovery::VERSION;
+pub use request::verb_and_resource;
 pub use resources::Resource;
 pub use selector::Labels;
 pub use status::Status;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, Uri, header};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -149,6 +149,29 @@ pub(super) fn target(path: &str) -> Result<Target, Status> {
         return Err(unknown());
     }
     Ok(target)
+}
+
+/// What a request asks for, in the words of RBAC: `list pods`, `watch deployments`, `proxy services`, `get version`.
+pub fn verb_and_resource(method: &Method, uri: &Uri) -> String {
+    let query = uri.query().unwrap_or_default();
+    let Ok(path) = target(uri.path().split_once("/proxy").map_or(uri.path(), |(before, _)| before)) else {
+        return format!("{} {}", method.as_str().to_lowercase(), uri.path().trim_matches('/'));
+    };
+    let watches = query.split('&').any(|part| matches!(part, "watch=true" | "watch=1"));
+    let verb = match (method.as_str(), path.name.is_some()) {
+        _ if uri.path().contains("/proxy") => "proxy",
+        ("GET" | "HEAD", true) => "get",
+        ("GET" | "HEAD", false) if watches => "watch",
+        ("GET" | "HEAD", false) => "list",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", true) => "delete",
+        ("DELETE", false) => "deletecollection",
+        (other, _) => other,
+    };
+    let sub = path.sub.map(|sub| format!("/{sub}")).unwrap_or_default();
+    format!("{verb} {}{sub}", path.resource.plural)
 }
 
 /// A group that is served in another version answers as a real server does: 404. Others say what they are.

@@ -113,6 +113,7 @@ pub async fn ask_pod(world: &Arc<World>, pod: &Value, port: u16, request: Reques
         return Some(call(crate::rehearsal::prometheus::router(world.clone()), request).await);
     }
     let service = world.shape.service_of(label(pod, "app"))?;
+    tokio::time::sleep(world.measure.pace.probe_delay).await;
     Some(service_answer(world, pod, service, request.method(), request.uri().path()))
 }
 
