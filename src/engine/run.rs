@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::FutureExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ impl Shared for Local {
 
 /// The shortest wall time between two looks at the same thing.
 const SHORTEST_POLL: Duration = Duration::from_millis(20);
+/// The shortest wall time between two looks where news ends the pause: a crowd of changes is one look.
+const SHORTEST_WAKE: Duration = Duration::from_millis(200);
 /// Looks in a row that may fail before a wait is given up.
 const FAILED_LOOKS: u32 = 5;
 
@@ -286,6 +289,8 @@ impl<'a> Engine<'a> {
         loop {
             let looked_at = self.clock.now();
             let mut acted_now = false;
+            // What was just done is mostly there: it is looked at again at once, and later acts are given their time.
+            let mut first_act = false;
             match self.look(step).await {
                 Err(error) if error.is_transient() && failed_looks < FAILED_LOOKS => {
                     failed_looks += 1;
@@ -314,6 +319,7 @@ impl<'a> Engine<'a> {
                         match self.act(step).await? {
                             Act::Done(done) => return self.done(step, title, done).await,
                             Act::Waiting { note } => {
+                                first_act = !acted;
                                 acted = true;
                                 acted_now = true;
                                 if !note.is_empty() {
@@ -331,7 +337,7 @@ impl<'a> Engine<'a> {
                 time_was_up = true;
             }
             self.tell(SeenEvent::Waiting { id: step.id(), note: waited_for.clone(), since, until });
-            self.pause(step, &waited_for).await?;
+            self.pause(step, &waited_for, first_act).await?;
         }
     }
 
@@ -400,15 +406,18 @@ impl<'a> Engine<'a> {
         self.record(record).await
     }
 
-    /// Waits for the next look, in world time but not faster than [`SHORTEST_POLL`]; a stop ends it.
-    async fn pause(&mut self, step: &dyn Step, waiting_for: &str) -> Result<()> {
-        let pause = self.clock.to_wall(step.every()).max(SHORTEST_POLL);
+    /// Waits for the next look, in world time but not faster than [`SHORTEST_POLL`], or for news; a stop ends it.
+    async fn pause(&mut self, step: &dyn Step, waiting_for: &str, short: bool) -> Result<()> {
+        let every = if short { Duration::ZERO } else { step.every() };
+        let mut pause = self.clock.to_wall(every).max(SHORTEST_POLL);
+        let mut news = step.changed().unwrap_or_else(|| Box::pin(std::future::pending())).fuse();
         let started = Stopwatch::start();
         let cancel = self.cancel.clone();
         while started.elapsed() < pause {
             let left = pause.saturating_sub(started.elapsed()).min(Duration::from_millis(250));
             tokio::select! {
                 () = cancel.cancelled() => return self.stop_if_asked(waiting_for),
+                () = &mut news => pause = pause.min(SHORTEST_WAKE),
                 () = tokio::time::sleep(left) => self.listener.tick(started.elapsed()),
             }
         }

@@ -42,6 +42,11 @@ pub trait Step: Send + Sync {
     fn every(&self) -> Duration {
         Duration::from_secs(5)
     }
+    /// Resolves when another look may find something else: ends a pause early. It may resolve for nothing, and need not
+    /// resolve at all: [`Step::every`] stays the longest pause.
+    fn changed(&self) -> Option<BoxFuture<'_, ()>> {
+        None
+    }
     /// Looks; changes nothing.
     fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>>;
     /// Changes the world. Called only after a probe said [`Probe::NotYet`], with the intent journalled: a

@@ -39,9 +39,10 @@ impl Endpoints {
     /// The configured way to each service of `environment`.
     pub fn new(config: &Config, environment: &Environment, cluster: &Cluster) -> Result<Self> {
         let health = &environment.health;
+        let mut http = None;
         let route = |service: &crate::config::model::Service| {
             let deployment = config.deployment_of(service);
-            Route::new(&health.reach, &environment.namespace, &deployment, Some(cluster))
+            Route::sharing(&mut http, &health.reach, &environment.namespace, &deployment, Some(cluster))
                 .map(|route| (service.name.clone(), route))
         };
         Ok(Self {

@@ -1,7 +1,7 @@
 //! `rollback`: back to a release that ran before, as one commit that Argo CD syncs; or past Git, when Git or Argo CD is down.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -284,6 +284,7 @@ pub(super) async fn plan(
         run: run.cloned(),
         subject: format!("revert(production): roll back to {version}"),
         later: options.direct,
+        last: steps::LastEdit::default(),
     };
     plan = if options.direct {
         let debts = debts(invocation, options, run);
@@ -305,11 +306,7 @@ pub(super) async fn plan(
     };
     plan = arrived(connected, &config, facts, plan)?;
     if options.direct {
-        plan = plan.step(steps::Unreverted {
-            apply: apply(connected, &config),
-            lasts: UNREVERTED,
-            since: OnceLock::new(),
-        });
+        plan = plan.step(steps::Unreverted::new(apply(connected, &config), UNREVERTED));
     }
     let bad_images = !facts.quarantined.is_empty();
     plan = plan.step_if(bad_images.then(|| quarantine(invocation, &maps, facts, run, &version)));

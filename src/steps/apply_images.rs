@@ -1,10 +1,11 @@
 //! Break glass: the images, written to the Deployments past Git.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::adapters::cluster::Workloads;
+use crate::adapters::cluster::{DeploymentState, Live, Workloads};
 use crate::config::Config;
 use crate::domain::{Evidence, ImageRef, ServiceName, count};
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, NewImage, Probe, Step, StepIo};
@@ -29,8 +30,11 @@ struct Behind {
 impl ApplyImages {
     /// What each affected Deployment shall name; as Kustomize would render it, so that the commit that follows changes nothing.
     async fn behind(&self, facts: &Facts) -> Result<Vec<Behind>> {
+        self.behind_of(facts, &self.workloads.deployments().await?)
+    }
+
+    fn behind_of(&self, facts: &Facts, deployments: &[DeploymentState]) -> Result<Vec<Behind>> {
         let by_name = self.config.service_map();
-        let deployments = self.workloads.deployments().await?;
         let mut behind = Vec::new();
         for (name, new) in &super::change(facts)?.images {
             let Some(service) = by_name.get(name) else { continue };
@@ -51,7 +55,7 @@ impl ApplyImages {
     }
 }
 
-fn container_of(deployment: &crate::adapters::cluster::DeploymentState, service: &ServiceName) -> String {
+fn container_of(deployment: &DeploymentState, service: &ServiceName) -> String {
     let named = deployment.images.contains_key(service.as_str());
     let only = deployment.images.keys().next().cloned();
     if named { service.to_string() } else { only.unwrap_or_else(|| service.to_string()) }
@@ -118,10 +122,18 @@ impl Step for ApplyImages {
 
 /// Watches for something that puts the old images back: a self-heal that could not be paused, or a colleague.
 pub struct Unreverted {
-    pub apply: ApplyImages,
-    /// World time for which the images must stay.
-    pub lasts: Duration,
-    pub since: std::sync::OnceLock<jiff::Timestamp>,
+    apply: ApplyImages,
+    lasts: Duration,
+    since: OnceLock<jiff::Timestamp>,
+    live: OnceLock<Live>,
+}
+
+impl Unreverted {
+    /// `lasts`: world time for which the images must stay.
+    #[must_use]
+    pub fn new(apply: ApplyImages, lasts: Duration) -> Self {
+        Self { apply, lasts, since: OnceLock::new(), live: OnceLock::new() }
+    }
 }
 
 impl Step for Unreverted {
@@ -141,9 +153,22 @@ impl Step for Unreverted {
         Duration::from_secs(3)
     }
 
+    fn changed(&self) -> Option<BoxFuture<'_, ()>> {
+        let live = self.live.get()?;
+        Some(Box::pin(live.changed()))
+    }
+
     fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
-            let reverted = self.apply.behind(facts).await?;
+            let live = self.live.get_or_init(|| self.apply.workloads.live_deployments());
+            let since = *self.since.get_or_init(|| io.now());
+            let held = Duration::try_from(io.now().duration_since(since)).unwrap_or_default();
+            // The last look is at the cluster itself.
+            let reverted = if held < self.lasts {
+                self.apply.behind_of(facts, &live.deployments().await?)?
+            } else {
+                self.apply.behind(facts).await?
+            };
             if let Some(first) = reverted.first() {
                 return Err(Error::outside(format!(
                     "{} names its old image again ({} in all): something puts it back",
@@ -153,10 +178,8 @@ impl Step for Unreverted {
                 .seen("Argo CD's self-heal does so, and so does anybody who applies the manifests of main.")
                 .hint("pause automated sync and go on: gospel-release resume --pause-sync"));
             }
-            let since = *self.since.get_or_init(|| io.now());
-            let held = Duration::try_from(io.now().duration_since(since)).unwrap_or_default();
             if held < self.lasts {
-                return Ok(Probe::NotYet(format!("{} more", crate::domain::duration(self.lasts - held))));
+                return Ok(Probe::NotYet(format!("{} more", crate::domain::duration(self.lasts.saturating_sub(held)))));
             }
             Ok(Probe::Done(Done::said(format!("they stayed for {}", crate::domain::duration(self.lasts)))))
         })

@@ -1,7 +1,7 @@
 //! Our own commit to the production overlay: exactly the lines of the images that change, and no other byte.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::adapters::git::Git;
 use crate::config::Config;
@@ -27,6 +27,20 @@ pub struct ChangeOverlay {
     pub subject: String,
     /// Whether a Git that does not answer is left for later: production was changed without it, and that is a debt.
     pub later: bool,
+    /// What the look found is what the act writes, where main is still the same.
+    pub last: LastEdit,
+}
+
+/// The last edit of the overlay, and of what it was one: a file of many images takes its time.
+#[derive(Clone, Default)]
+pub struct LastEdit(Arc<Mutex<Option<Edit>>>);
+
+#[derive(Clone)]
+struct Edit {
+    tip: CommitSha,
+    images: BTreeMap<String, OverlayImage>,
+    now: Vec<u8>,
+    wanted: Vec<u8>,
 }
 
 impl ChangeOverlay {
@@ -48,11 +62,17 @@ impl ChangeOverlay {
     /// The overlay at main's tip, as it is and as it shall be.
     fn edit(&self, facts: &Facts) -> Result<(CommitSha, Vec<u8>, Vec<u8>)> {
         let tip = self.git.main_tip()?;
+        let images = self.wanted(facts)?;
+        let mut last = self.last.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(edit) = last.as_ref().filter(|edit| edit.tip == tip && edit.images == images) {
+            return Ok((tip, edit.now.clone(), edit.wanted.clone()));
+        }
         let path = self.path();
         let now = self.git.file_at(&tip, &path)?.ok_or_else(|| {
             Error::config(format!("{path} is not on {}", self.config.repository.main)).hint("check production.overlay")
         })?;
-        let wanted = with_images(&now, &self.wanted(facts)?).map_err(|error| error.context(format!("edit {path}")))?;
+        let wanted = with_images(&now, &images).map_err(|error| error.context(format!("edit {path}")))?;
+        *last = Some(Edit { tip: tip.clone(), images, now: now.clone(), wanted: wanted.clone() });
         Ok((tip, now, wanted))
     }
 

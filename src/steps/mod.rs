@@ -23,7 +23,7 @@ pub use announce::{AnnounceRelease, AnnounceWebhook, News};
 pub use apply_images::{ApplyImages, Unreverted};
 pub use approval::Approval;
 pub use argo::ArgoSync;
-pub use change_overlay::{ChangeOverlay, TRAILER};
+pub use change_overlay::{ChangeOverlay, LastEdit, TRAILER};
 pub use free_argo::FreeArgo;
 pub use health::ProductionHealth;
 pub use images::ImagesShipped;

@@ -1,12 +1,14 @@
 //! Every pod of every service on the new digest and ready: by generation, pods and digest, never by `Available`.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use crate::adapters::aws::Aws;
-use crate::adapters::cluster::{Events, Logs, PodState, Workloads};
+use crate::adapters::cluster::{DeploymentState, Events, Live, Logs, PodState, Workloads};
 use crate::config::Config;
 use crate::domain::{Digest, Evidence, ServiceName, printable};
 use crate::engine::{BoxFuture, Done, Effect, Fact, Facts, Probe, Step, StepIo};
@@ -22,13 +24,15 @@ pub struct Rollout {
     config: Config,
     /// Asked of ECR once: digests do not change.
     expected: OnceCell<Vec<Expected>>,
+    /// From the first look on: no look costs a request after that.
+    live: OnceLock<Live>,
 }
 
 impl Rollout {
     /// `config`: its services are the ones that are waited for.
     #[must_use]
     pub fn new(workloads: Workloads, events: Events, logs: Logs, aws: Aws, config: Config) -> Self {
-        Self { workloads, events, logs, aws, config, expected: OnceCell::new() }
+        Self { workloads, events, logs, aws, config, expected: OnceCell::new(), live: OnceLock::new() }
     }
 
     async fn ask_expected(&self, facts: &Facts) -> Result<Vec<Expected>> {
@@ -45,6 +49,21 @@ impl Rollout {
             })
         });
         futures::future::try_join_all(expected).await
+    }
+
+    fn diagnoses(
+        &self,
+        expected: &[Expected],
+        deployments: &[DeploymentState],
+        pods: &[PodState],
+        now: Timestamp,
+    ) -> Vec<(ServiceName, Diagnosis)> {
+        let diagnoses = self.config.services.iter().zip(expected).map(|(service, expected)| {
+            let name = self.config.deployment_of(service);
+            let deployment = deployments.iter().find(|deployment| deployment.name == name);
+            (service.name.clone(), diagnose(expected, deployment, pods, &self.config.rollout, now))
+        });
+        diagnoses.collect()
     }
 
     /// What the sick pods of a service say: their last event and their last lines.
@@ -118,26 +137,36 @@ impl Step for Rollout {
         Duration::from_secs(2)
     }
 
+    fn changed(&self) -> Option<BoxFuture<'_, ()>> {
+        let live = self.live.get()?;
+        Some(Box::pin(live.changed()))
+    }
+
     fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
             let expected = self.expected.get_or_try_init(|| self.ask_expected(facts)).await?;
-            let (deployments, pods) = futures::try_join!(self.workloads.deployments(), self.workloads.pods(None))?;
+            let live = self.live.get_or_init(|| self.workloads.live());
+            let (deployments, pods) = live.look().await?;
             let now = io.now();
-            let mut diagnoses = Vec::new();
-            let mut doomed = BTreeMap::new();
-            for (service, expected) in self.config.services.iter().zip(expected) {
-                let name = self.config.deployment_of(service);
-                let deployment = deployments.iter().find(|deployment| deployment.name == name);
-                let diagnosis = diagnose(expected, deployment, &pods, &self.config.rollout, now);
-                if let Diagnosis::Doomed { why, .. } = &diagnosis {
-                    doomed.insert(service.name.clone(), why.clone());
-                }
-                diagnoses.push(diagnosis);
-            }
+            let diagnoses = self.diagnoses(expected, &deployments, &pods, now);
+            let doomed: BTreeMap<ServiceName, String> = diagnoses
+                .iter()
+                .filter_map(|(service, diagnosis)| match diagnosis {
+                    Diagnosis::Doomed { why, .. } => Some((service.clone(), why.clone())),
+                    _ => None,
+                })
+                .collect();
             if !doomed.is_empty() {
                 return Err(self.doomed(doomed, &pods, facts).await);
             }
-            let overview = Overview::of(&diagnoses);
+            let overview = Overview::of(diagnoses.iter().map(|(_, diagnosis)| diagnosis));
+            if !overview.all_ready() {
+                return Ok(Probe::NotYet(overview.note()));
+            }
+            // Two watches are two streams: what is called done is what one more look at both says.
+            let (deployments, pods) = futures::try_join!(self.workloads.deployments(), self.workloads.pods(None))?;
+            let diagnoses = self.diagnoses(expected, &deployments, &pods, now);
+            let overview = Overview::of(diagnoses.iter().map(|(_, diagnosis)| diagnosis));
             if !overview.all_ready() {
                 return Ok(Probe::NotYet(overview.note()));
             }

@@ -125,9 +125,27 @@ async fn workloads(cluster: &Cluster) {
     assert!(cluster.may(&Access::new("update", "coordination.k8s.io", "leases", PRODUCTION)).await.unwrap().allowed);
     let secrets = ExternalSecrets::new(cluster, PRODUCTION).list().await.unwrap();
     assert!(secrets.iter().all(ExternalSecretState::current), "{secrets:?}");
-    // The first news is that the watch has begun; then nothing changes.
-    let mut changes = workloads.watch();
-    tokio::time::timeout(Duration::from_secs(5), changes.changed()).await.unwrap();
+    let live = workloads.live();
+    let (seen, pods) = live.look().await.unwrap();
+    assert_eq!((seen.len(), pods.len()), (6, 12));
+    // The first news is that the watches have begun; the next is what we change.
+    tokio::time::timeout(Duration::from_secs(5), live.changed()).await.unwrap();
+    let image = gateway.image("gateway").unwrap();
+    let mut other = image.clone();
+    other.tag = Some("v0.0.0-watched".into());
+    workloads.apply_image("gospelib-gateway", "gateway", &other).await.unwrap();
+    let told = async {
+        loop {
+            live.changed().await;
+            let (seen, _) = live.look().await.unwrap();
+            let gateway = seen.iter().find(|d| d.name == "gospelib-gateway").unwrap();
+            if gateway.image("gateway").unwrap().tag == other.tag {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
+    workloads.apply_image("gospelib-gateway", "gateway", image).await.unwrap();
 }
 
 async fn stores(cluster: &Cluster) {

@@ -150,6 +150,19 @@ impl Cluster {
     where
         K: Clone + DeserializeOwned + std::fmt::Debug,
     {
+        Ok(self.list_at(api, params, what).await?.0)
+    }
+
+    /// As [`Cluster::list`], with the version at which a watch can begin.
+    pub(super) async fn list_at<K>(
+        &self,
+        api: &Api<K>,
+        params: &ListParams,
+        what: &str,
+    ) -> Result<(Vec<K>, Option<String>)>
+    where
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
         self.retry()
             .read(async || {
                 let mut all = Vec::new();
@@ -164,7 +177,7 @@ impl Cluster {
                     all.extend(page.items);
                     match page.metadata.continue_.filter(|token| !token.is_empty()) {
                         Some(token) => params = params.continue_token(&token),
-                        None => return Ok(all),
+                        None => return Ok((all, page.metadata.resource_version)),
                     }
                 }
             })

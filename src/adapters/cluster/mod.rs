@@ -32,5 +32,5 @@ pub use lease::{LeaseState, LeaseWrite, Leases};
 pub use logs::Logs;
 pub use pods::{Condition, ContainerState, PodState, Terminated, Waiting};
 pub use register::Register;
-pub use watch::Changes;
+pub use watch::Live;
 pub use workloads::{DeploymentState, ReplicaSetState, Workloads};

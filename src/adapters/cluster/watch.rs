@@ -1,18 +1,25 @@
-//! "Something changed", from watches that begin again by themselves.
+//! Deployments and pods as they are now: one list and one watch a kind, however many objects there are and however often
+//! they are looked at.
 
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use kube::core::{NamespaceResourceScope, PartialObjectMeta, Resource};
-use tokio::sync::watch;
+use kube::core::{NamespaceResourceScope, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::connect::Cluster;
 use super::errors::kube_error;
+use super::pods::PodState;
+use super::workloads::{DeploymentState, Workloads};
 use crate::error::Result;
 
 /// A watch is ended by the server after this long, well before the client's read time-out, and begun again.
@@ -20,39 +27,140 @@ const WATCH_SECONDS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Wakes its owner when something changes. It carries no objects: the owner lists again, and so never acts on half of the
-/// news. It may wake for nothing; it does not sleep through a change. Dropping it ends the watches.
-pub struct Changes {
-    count: watch::Receiver<u64>,
+/// The workloads of a namespace, kept up to date. Where that fails it says nothing from memory: a look is then a list, and a
+/// failed list is a failed look. Dropping it ends the watches.
+pub struct Live {
+    workloads: Workloads,
+    known: Arc<Known>,
     _tasks: JoinSet<()>,
 }
 
-impl Changes {
-    pub(super) fn of_workloads(cluster: &Cluster, namespace: &str) -> Self {
-        let (sender, count) = watch::channel(0);
+/// What the watches have told so far.
+#[derive(Default)]
+struct Known {
+    deployments: Mutex<Kept<DeploymentState>>,
+    pods: Mutex<Kept<PodState>>,
+    news: Notify,
+    /// A first list was answered, or failed.
+    begun: Notify,
+}
+
+/// The objects of one kind, by name.
+#[derive(Default)]
+enum Kept<S> {
+    /// The first list is not answered yet.
+    #[default]
+    Awaited,
+    Now(BTreeMap<String, S>),
+    /// The watch broke; what it told may be old.
+    Lost,
+}
+
+impl Live {
+    /// Of Deployments, and of pods as well.
+    pub(super) fn of(workloads: &Workloads, pods: bool) -> Self {
+        let known = Arc::new(Known::default());
+        let (cluster, namespace) = (workloads.cluster(), workloads.namespace());
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow::<Deployment>(cluster.clone(), namespace.to_owned(), sender.clone()));
-        tasks.spawn(follow::<Pod>(cluster.clone(), namespace.to_owned(), sender));
-        Self { count, _tasks: tasks }
+        tasks.spawn(follow::<Deployment, DeploymentState>(cluster.clone(), namespace.to_owned(), known.clone()));
+        if pods {
+            tasks.spawn(follow::<Pod, PodState>(cluster.clone(), namespace.to_owned(), known.clone()));
+        } else {
+            *lock(&known.pods) = Kept::Lost;
+        }
+        Self { workloads: workloads.clone(), known, _tasks: tasks }
     }
 
-    /// Returns when something has changed since the last call (or since the beginning); changes in between are one.
-    pub async fn changed(&mut self) {
-        // The senders live as long as the tasks, and the tasks as long as this.
-        let _ = self.count.changed().await;
+    /// All Deployments, by name; without a request while the watch is whole.
+    pub async fn deployments(&self) -> Result<Vec<DeploymentState>> {
+        self.begun().await;
+        match all(&self.known.deployments) {
+            Some(deployments) => Ok(deployments),
+            None => self.workloads.deployments().await,
+        }
+    }
+
+    /// The first lists were answered, or failed.
+    async fn begun(&self) {
+        loop {
+            let begun = self.known.begun.notified();
+            if !self.awaited() {
+                return;
+            }
+            begun.await;
+        }
+    }
+
+    /// All Deployments and all pods, by name; without a request while the watches are whole.
+    pub async fn look(&self) -> Result<(Vec<DeploymentState>, Vec<PodState>)> {
+        self.begun().await;
+        if let (Some(deployments), Some(pods)) = (all(&self.known.deployments), all(&self.known.pods)) {
+            return Ok((deployments, pods));
+        }
+        futures::try_join!(self.workloads.deployments(), self.workloads.pods(None))
+    }
+
+    fn awaited(&self) -> bool {
+        matches!(*lock(&self.known.deployments), Kept::Awaited) || matches!(*lock(&self.known.pods), Kept::Awaited)
+    }
+
+    /// Returns when there is news since the last call; several are one, and it may return for nothing.
+    pub async fn changed(&self) {
+        self.known.news.notified().await;
     }
 }
 
-/// Watches for ever. After a failure it wakes the owner too, who will see for himself whether the cluster answers.
-async fn follow<K>(cluster: Cluster, namespace: String, sender: watch::Sender<u64>)
+fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn all<S: Clone>(kept: &Mutex<Kept<S>>) -> Option<Vec<S>> {
+    match &*lock(kept) {
+        Kept::Now(objects) => Some(objects.values().cloned().collect()),
+        Kept::Awaited | Kept::Lost => None,
+    }
+}
+
+/// A kind that is kept.
+trait Watched: Sized {
+    fn kept(known: &Known) -> &Mutex<Kept<Self>>;
+    fn name(&self) -> &str;
+}
+
+impl Watched for DeploymentState {
+    fn kept(known: &Known) -> &Mutex<Kept<Self>> {
+        &known.deployments
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Watched for PodState {
+    fn kept(known: &Known) -> &Mutex<Kept<Self>> {
+        &known.pods
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Keeps one kind for ever. After a failure it wakes the owner, who will see for himself whether the cluster answers.
+async fn follow<K, S>(cluster: Cluster, namespace: String, known: Arc<Known>)
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    S: Watched + From<K>,
 {
-    // Only metadata is read: the owner lists what it needs.
-    let api: Api<PartialObjectMeta<K>> = Api::namespaced(cluster.client().clone(), &namespace);
+    let api: Api<K> = Api::namespaced(cluster.client().clone(), &namespace);
     let mut pause = PAUSE;
     loop {
-        match follow_once(&api, &sender).await {
+        let followed = follow_once::<K, S>(&cluster, &api, &namespace, &known).await;
+        *lock(S::kept(&known)) = Kept::Lost;
+        known.begun.notify_waiters();
+        known.news.notify_one();
+        match followed {
             Ok(()) => pause = PAUSE,
             Err(error) => {
                 debug!(?error, kind = %K::kind(&()), "watch broke");
@@ -60,37 +168,46 @@ where
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
-        sender.send_modify(|count| *count += 1);
     }
 }
 
-/// Lists (for the version to begin at) and watches until the server forgets that version (410) or the connection breaks.
-async fn follow_once<K>(api: &Api<PartialObjectMeta<K>>, sender: &watch::Sender<u64>) -> Result<()>
+/// Lists, and watches from there until the server forgets the version (410) or the connection breaks.
+async fn follow_once<K, S>(cluster: &Cluster, api: &Api<K>, namespace: &str, known: &Known) -> Result<()>
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    S: Watched + From<K>,
 {
-    let what = || format!("watch {}", K::plural(&()));
-    let listed = api.list(&ListParams::default().limit(1)).await.map_err(|error| kube_error(what(), error))?;
-    let mut version = listed.metadata.resource_version.unwrap_or_else(|| "0".into());
-    // What happened before this list is news to an owner that looked earlier.
-    sender.send_modify(|count| *count += 1);
+    let plural = K::plural(&());
+    let (objects, version) = cluster.list_at(api, &ListParams::default(), &format!("{plural} in {namespace}")).await?;
+    let named = |state: S| (state.name().to_owned(), state);
+    *lock(S::kept(known)) = Kept::Now(objects.into_iter().map(|object| named(object.into())).collect());
+    known.begun.notify_waiters();
+    known.news.notify_one();
+    let mut version = version.unwrap_or_else(|| "0".into());
+    let failed = |error| kube_error(format!("watch {plural} in {namespace}"), error);
     loop {
         let params = WatchParams::default().timeout(WATCH_SECONDS);
-        let mut events = api.watch(&params, &version).await.map_err(|error| kube_error(what(), error))?.boxed();
+        let mut events = match api.watch(&params, &version).await {
+            Ok(events) => events.boxed(),
+            Err(kube::Error::Api(status)) if status.code == 410 => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
         let mut heard = false;
-        while let Some(event) = events.try_next().await.map_err(|error| kube_error(what(), error))? {
+        while let Some(event) = events.try_next().await.map_err(failed)? {
             heard = true;
             match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
-                    if let Some(newer) = object.metadata.resource_version {
-                        version = newer;
-                    }
-                    sender.send_modify(|count| *count += 1);
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    note_version(&mut version, &object);
+                    change::<S>(known, |kept| kept.extend([named(object.into())]));
+                }
+                WatchEvent::Deleted(object) => {
+                    note_version(&mut version, &object);
+                    change::<S>(known, |kept| drop(kept.remove(S::from(object).name())));
                 }
                 WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
-                // 410 Gone: begin again with a list.
+                // Gone: begin again with a list.
                 WatchEvent::Error(status) if status.code == 410 => return Ok(()),
-                WatchEvent::Error(status) => return Err(kube_error(what(), kube::Error::Api(status))),
+                WatchEvent::Error(status) => return Err(failed(kube::Error::Api(status))),
             }
         }
         if !heard {
@@ -98,4 +215,17 @@ where
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+fn note_version<K: Resource<DynamicType = ()>>(version: &mut String, object: &K) {
+    if let Some(newer) = &object.meta().resource_version {
+        version.clone_from(newer);
+    }
+}
+
+fn change<S: Watched>(known: &Known, change: impl FnOnce(&mut BTreeMap<String, S>)) {
+    if let Kept::Now(kept) = &mut *lock(S::kept(known)) {
+        change(kept);
+    }
+    known.news.notify_one();
 }

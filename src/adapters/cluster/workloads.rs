@@ -9,7 +9,7 @@ use kube::api::{Api, ListParams};
 
 use super::connect::Cluster;
 use super::pods::{Condition, PodState, condition, owner};
-use super::watch::Changes;
+use super::watch::Live;
 use crate::domain::ImageRef;
 use crate::error::Result;
 
@@ -106,10 +106,16 @@ impl Workloads {
         Ok(all)
     }
 
-    /// Wakes when a Deployment or a pod of the namespace changes.
+    /// Deployments and pods, kept up to date from now on. Call it inside a Tokio runtime.
     #[must_use]
-    pub fn watch(&self) -> Changes {
-        Changes::of_workloads(&self.cluster, &self.namespace)
+    pub fn live(&self) -> Live {
+        Live::of(self, true)
+    }
+
+    /// As [`Workloads::live`], for who looks at Deployments alone.
+    #[must_use]
+    pub fn live_deployments(&self) -> Live {
+        Live::of(self, false)
     }
 }
 

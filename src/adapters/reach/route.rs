@@ -71,6 +71,18 @@ impl Route {
     /// # Errors
     /// [`crate::Kind::Config`] when what this way needs is not configured (a URL, a port, a job image, a cluster).
     pub fn new(settings: &model::Reach, namespace: &str, deployment: &str, cluster: Option<&Cluster>) -> Result<Self> {
+        Self::sharing(&mut None, settings, namespace, deployment, cluster)
+    }
+
+    /// As [`Route::new`], for one service of many: `http` is made for the first that is reached directly, and shared by all (each
+    /// client reads the machine's certificates again).
+    pub fn sharing(
+        http: &mut Option<reqwest::Client>,
+        settings: &model::Reach,
+        namespace: &str,
+        deployment: &str,
+        cluster: Option<&Cluster>,
+    ) -> Result<Self> {
         let namespace = settings.namespace.as_deref().unwrap_or(namespace);
         let fill = |text: &str| text.replace("{service}", deployment).replace("{namespace}", namespace);
         if settings.by == ReachBy::Direct {
@@ -82,7 +94,11 @@ impl Route {
                 return Err(Error::config(format!("reach: {url:?} is neither http nor https")));
             }
             let base = url.trim_end_matches('/').to_owned();
-            return Ok(Self(Way::Direct { base, client: http::client()? }));
+            let client = match http {
+                Some(client) => client.clone(),
+                None => http.insert(http::client()?).clone(),
+            };
+            return Ok(Self(Way::Direct { base, client }));
         }
         let place = Place {
             namespace: namespace.to_owned(),
