@@ -1,7 +1,7 @@
 //! Changing the image entries of a Kustomize overlay, and not a byte besides.
 //!
-//! `yamlpath` says where a key or a value stands; the bytes between are spliced here. One change is made at a time and the text
-//! read again, so that no place is ever taken from a text that has moved since. What could be read in two ways is refused.
+//! `yamlpath` says where a key or a value stands; the bytes between are spliced here. Changes that do not touch
+//! each other are made together, from the end, and the text is read again: no place is ever taken from a text that has moved. What could be read in two ways is refused.
 
 mod changes;
 mod file;
@@ -52,15 +52,18 @@ pub fn with_images(yaml: &[u8], wanted: &BTreeMap<String, OverlayImage>) -> Resu
     let mut body = body.to_owned();
     for _ in 0..=wanted.len() * FIELDS.len() {
         let file = File::read(&body)?;
-        let Some(splice) = file.next_change(wanted)? else {
+        let splices = file.next_changes(wanted)?;
+        if splices.is_empty() {
             let result = format!("{mark}{body}").into_bytes();
             agree(&before, &file.value, wanted)?;
             if overlay_images(&result)? != expected(images, wanted) {
                 return Err(disagree());
             }
             return Ok(result);
-        };
-        body.replace_range(splice.at, &splice.text);
+        }
+        for splice in splices {
+            body.replace_range(splice.at, &splice.text);
+        }
     }
     Err(disagree())
 }

@@ -18,48 +18,69 @@ pub(super) struct Splice {
 }
 
 impl File<'_> {
-    /// The first thing that is not as wanted.
-    pub fn next_change(&self, wanted: &BTreeMap<String, OverlayImage>) -> Result<Option<Splice>> {
+    /// What is not as wanted in each entry, as far as it is seen at once, last in the text first; where all is right, one entry
+    /// that is missing. All of them are places in this text, and none touches another.
+    pub fn next_changes(&self, wanted: &BTreeMap<String, OverlayImage>) -> Result<Vec<Splice>> {
+        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, entry) in entries(&self.value).iter().enumerate() {
+            by_name.entry(name_of(entry).unwrap_or_default()).or_default().push(index);
+        }
+        let mut splices = Vec::new();
+        let mut missing = None;
         for (image, want) in wanted {
-            let ours = entries(&self.value).iter().enumerate().filter(|(_, entry)| name_of(entry) == Some(image));
-            let splice = match ours.map(|(index, _)| index).collect::<Vec<_>>()[..] {
-                [] => Some(self.append(&fields(image, want))?),
-                [index] => self.change(index, &fields(image, want))?,
-                [_, second, ..] => {
-                    return Err(self.refuse(self.item(second)?.start, &format!("{image} has a second entry")));
+            match by_name.get(image.as_str()).map(Vec::as_slice) {
+                None | Some([]) => missing = missing.or(Some((image, want))),
+                Some([index]) => splices.extend(self.change(*index, &fields(image, want))?),
+                Some([_, second, ..]) => {
+                    return Err(self.refuse(self.item(*second)?.start, &format!("{image} has a second entry")));
                 }
-            };
-            if splice.is_some() {
-                return Ok(splice);
             }
         }
-        Ok(None)
+        if splices.is_empty() {
+            return missing.map(|(image, want)| self.append(&fields(image, want))).into_iter().collect();
+        }
+        splices.sort_by_key(|splice| std::cmp::Reverse(splice.at.start));
+        let mut free_to = usize::MAX;
+        // One that touches another waits until the text was read again.
+        splices.retain(|splice| {
+            let apart = splice.at.end < free_to;
+            if apart {
+                free_to = splice.at.start;
+            }
+            apart
+        });
+        Ok(splices)
     }
 
-    /// The first field of an entry that is not as wanted. Removals come last: until then, what is new has a line to follow.
-    fn change(&self, index: usize, fields: &[(&str, Option<&str>)]) -> Result<Option<Splice>> {
+    /// The values of an entry that are not as wanted; where all are, the first field that is missing or too many. Removals come
+    /// last: until then, what is new has a line to follow.
+    fn change(&self, index: usize, fields: &[(&str, Option<&str>)]) -> Result<Vec<Splice>> {
         let entry = &entries(&self.value)[index];
+        let mut values = Vec::new();
         for &(key, text) in fields {
             match (text, entry.get(key)) {
-                (Some(text), None) => return self.insert(index, key, text).map(Some),
+                (Some(text), None) if values.is_empty() => return Ok(vec![self.insert(index, key, text)?]),
+                (Some(_), None) => break,
                 (Some(text), Some(had)) => {
                     if had.as_str() != Some(text) {
-                        return self.set(index, key, text).map(Some);
-                    }
-                    if key != "name" && scalar::ambiguous(text) {
+                        values.push(self.set(index, key, text)?);
+                    } else if key != "name" && scalar::ambiguous(text) {
                         let pair = self.pair(index, key)?;
                         if pair.value.is_some_and(|at| Style::of(&self.text[at]) == Style::Plain) {
-                            return self.set(index, key, text).map(Some);
+                            values.push(self.set(index, key, text)?);
                         }
                     }
                 }
                 (None, _) => {}
             }
         }
+        if !values.is_empty() {
+            return Ok(values);
+        }
         let surplus = |&(key, text): &(&str, Option<&str>)| {
             text.is_none() && key != "newName" && entry.get(key).is_some_and(|had| !had.is_null())
         };
-        fields.iter().copied().find(surplus).map(|(key, _)| self.remove(index, key)).transpose()
+        fields.iter().copied().find(surplus).map(|(key, _)| self.remove(index, key)).into_iter().collect()
     }
 
     /// Another value for a key that is there.
