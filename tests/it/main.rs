@@ -10,5 +10,6 @@ mod hotfix;
 mod house;
 mod incidents;
 mod reference;
+mod requests;
 mod scenarios;
 mod support;

@@ -38,6 +38,11 @@ impl World {
         Self::start(&["rehearse", "serve", scenario, "--speed", &speed.to_string()])
     }
 
+    /// Serves `scenario` with more flags of `rehearse serve`.
+    pub fn serve_with(scenario: &str, flags: &[&str]) -> Self {
+        Self::start(&[&["rehearse", "serve", scenario], flags].concat())
+    }
+
     fn start(args: &[&str]) -> Self {
         let home = TempDir::new().expect("a temporary directory");
         let mut child = Command::new(BIN)
@@ -353,6 +358,15 @@ impl World {
             let answer = client.put(url).body(on.to_string()).send().await.expect("an answer");
             assert!(answer.status().is_success(), "{answer:?}");
         });
+    }
+
+    /// GET on the world's control address.
+    pub fn control(&self, path: &str) -> Value {
+        let url = format!("{}/{path}", self.url("control"));
+        block_on(async {
+            let client = reqwest::Client::builder().timeout(ANSWER).build().expect("a client");
+            client.get(url).send().await.expect("an answer").json().await.expect("JSON")
+        })
     }
 
     /// What the team was told, oldest first.
