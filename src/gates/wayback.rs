@@ -140,10 +140,8 @@ pub(super) fn judge(wayback: &Wayback) -> (Rollback, Checked) {
         );
     }
     let images = wayback.images.len();
-    evidence.summary = match wayback.applied {
-        true => notes.join(", "),
-        false => format!("{target} can be restored: {}", notes.join(", ")),
-    };
+    let said = notes.join(", ");
+    evidence.summary = if wayback.applied { said } else { format!("{target} can be restored: {said}") };
     evidence = evidence.fact("target", format!("{target}, {}", count(images, "image")), None);
     (Rollback { target: Some(target.clone()), usable: true, reasons: notes }, Checked::pass(evidence))
 }

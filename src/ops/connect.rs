@@ -65,10 +65,13 @@ pub async fn connect_despite(invocation: &Invocation) -> Result<(Connected, Outa
         repository(&git, &github),
     );
     let (production, mut outages) = (production?, outages?);
-    let staging = staging.map(|(place, _)| place).unwrap_or_else(|error| {
-        outages.staging = Some(error);
-        production.0.clone()
-    });
+    let staging = match staging {
+        Ok((place, _)) => place,
+        Err(error) => {
+            outages.staging = Some(error);
+            production.0.clone()
+        }
+    };
     let applications = Applications::new(
         &argo_cluster(config, &production.0.aws, &production.0.cluster).await?,
         &config.argo.namespace,

@@ -129,7 +129,7 @@ async fn go(
 ) -> Report {
     let world = connected.world.clone();
     if invocation.dry_run {
-        return match plan(invocation, connected, options, &facts, None, Some(found)).await {
+        return match plan(invocation, connected, options, &facts, None, Some(found)) {
             Ok(plan) => drive::dry_run(invocation, connected, VERB, facts, &plan).await,
             Err(error) => Report::early(VERB.command, Some(world), error),
         };
@@ -137,7 +137,7 @@ async fn go(
     let stored = serde_json::to_value(options).unwrap_or_default();
     let consent = (options.takeover, Beside::Allow);
     match drive::begin(invocation, connected, VERB, stored, &facts, consent).await {
-        Ok(begun) => match plan(invocation, connected, options, &facts, Some(begun.run()), Some(found)).await {
+        Ok(begun) => match plan(invocation, connected, options, &facts, Some(begun.run()), Some(found)) {
             Ok(plan) => drive::run(invocation, connected, VERB, begun, &plan).await,
             Err(error) => begun.give_up(VERB, world, error).await,
         },
@@ -256,7 +256,7 @@ fn bad_images(found: &Found) -> BTreeMap<ServiceName, Digest> {
 }
 
 /// The plan. `found` is there when it begins, and not when it is taken up again: gates and question are history then.
-pub(super) async fn plan(
+pub(super) fn plan(
     invocation: &Invocation,
     connected: &Connected,
     options: &Options,
@@ -451,17 +451,14 @@ pub(super) async fn plan_again(
     state: &RunState,
 ) -> Result<Plan> {
     // Before the question was answered, the sheet is what the world says now; after it, nobody reads it.
-    let found = match state.confirmed {
-        Some(_) => None,
-        None => {
-            let asked =
-                state.facts.change.iter().filter(|change| !change.whole).flat_map(|change| change.images.keys());
-            let same =
-                Options { to: state.facts.version.clone(), services: asked.cloned().collect(), ..options.clone() };
-            let mut found = find(invocation, connected, &same).await?;
-            found.open = found.open.filter(|open| open.header.run != state.header.run);
-            Some(found)
-        }
-    };
-    plan(invocation, connected, options, &state.facts, Some(&state.header.run), found).await
+    let mut found = None;
+    if state.confirmed.is_none() {
+        let partial = state.facts.change.iter().filter(|change| !change.whole);
+        let services = partial.flat_map(|change| change.images.keys()).cloned().collect();
+        let same = Options { to: state.facts.version.clone(), services, ..options.clone() };
+        let mut now = find(invocation, connected, &same).await?;
+        now.open = now.open.filter(|open| open.header.run != state.header.run);
+        found = Some(now);
+    }
+    plan(invocation, connected, options, &state.facts, Some(&state.header.run), found)
 }
