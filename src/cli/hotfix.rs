@@ -1,10 +1,10 @@
-//! `hotfix start`, `hotfix ship`, `hotfix finish`.
+//! `hotfix start`.
 
 use clap::{Args, Subcommand};
 
 use crate::domain::{HotfixName, Version};
 
-/// Mend production at once: branch from what it runs, ship past the checklist, then tag and merge
+/// Mend production at once: branch from what it runs
 #[derive(Debug, Clone, Args)]
 pub struct Hotfix {
     #[command(subcommand)]

@@ -153,7 +153,7 @@ fn close(debt: &Debt) -> String {
         DebtKind::LiveDiffers | DebtKind::SyncPaused => {
             "gospel-release rollback --direct --to what runs (commits it, and takes sync up again)".to_owned()
         }
-        DebtKind::NotMerged { .. } => "gospel-release hotfix finish".to_owned(),
+        DebtKind::NotMerged { .. } => "merge it to main".to_owned(),
         DebtKind::Waived { gate } => format!("gospel-release promote (its {gate} gate closes it)"),
         DebtKind::Quarantined { .. } => "mend it on main, let it soak, then: gospel-release promote".to_owned(),
     }

@@ -67,6 +67,9 @@ fn the_readmes_commands_run() {
             }
             // A reader types the version; here nobody can.
             None if args == ["promote"] => (world.tool(&["promote", "--yes"]), 0),
+            None if args[0] == "rollback" && !args.contains(&"--dry-run") => {
+                (world.tool(&[&args[..], &["--yes"]].concat()), 0)
+            }
             None => (world.tool(&args), 0),
         };
         assert_eq!(ended.0.exit, ended.1, "{line}\n{}", ended.0);
@@ -85,6 +88,35 @@ fn embedded(args: &[&str]) -> Ran {
         .env("KUBECONFIG", "/nowhere/real")
         .env("GH_TOKEN", "a-real-one");
     Running::start(tool).end()
+}
+
+/// Every command that a runbook shows exists and parses, and its drill is a scenario.
+#[test]
+fn the_runbooks_commands_parse() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/runbooks");
+    let mut pages = 0;
+    for page in std::fs::read_dir(dir).expect("docs/runbooks") {
+        let page = page.expect("a page").path();
+        let text = std::fs::read_to_string(&page).expect("read it");
+        let inline = text.split('`').skip(1).step_by(2).filter(|code| code.starts_with("gospel-release "));
+        let blocks = text.lines().filter(|line| line.starts_with("gospel-release "));
+        let mut drills = 0;
+        for line in inline.chain(blocks) {
+            let words = words(line.trim());
+            let parsed = gospel_release::cli::Cli::read(words.iter().map(std::ffi::OsString::from));
+            assert!(parsed.is_ok(), "{}: {line}\n{}", page.display(), parsed.unwrap_err());
+            if let [_, rehearse, serve, scenario] = words.as_slice()
+                && rehearse == "rehearse"
+                && serve == "serve"
+            {
+                assert!(crate::incidents::FOR_ROLLBACK_AND_HOTFIX.contains(&scenario.as_str()), "{line}");
+                drills += 1;
+            }
+        }
+        assert!(drills > 0, "{} has no drill", page.display());
+        pages += 1;
+    }
+    assert!(pages >= 3);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `hotfix start`, `hotfix ship` and `hotfix finish`, seen from outside: Git, GitHub, ECR and the cluster.
+//! `hotfix start`, seen from outside.
 
 use crate::support::World;
 
@@ -25,7 +25,7 @@ fn start_begins_at_what_production_runs() {
     dry.ended(0).says("would begin at v1.1.1");
     assert_eq!(world.dev(&["branch", "--list", "hotfix/*"]), "");
     let ran = world.tool(&["hotfix", "start", "login"]);
-    ran.ended(0).says("hotfix/login begins at v1.1.1").says("gospel-release hotfix ship");
+    ran.ended(0).says("hotfix/login begins at v1.1.1").says("git push -u origin hotfix/login");
     assert_eq!(world.dev(&["symbolic-ref", "HEAD"]), "refs/heads/hotfix/login");
     assert_eq!(world.dev(&["rev-parse", "HEAD"]), base);
     assert_eq!(world.dev(&["status", "--porcelain"]), "");

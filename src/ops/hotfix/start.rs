@@ -36,9 +36,9 @@ pub async fn start(invocation: &mut Invocation, args: &Args, out: &mut Out, json
         (false, _) => already(git, &branch, &base)?,
     };
     out.line(&said)?;
-    out.line("next:  git commit -a                               (mend it; one small commit)")?;
-    out.line("       gospel-release hotfix ship --reason TEXT    (build, push, production)")?;
-    out.line("       gospel-release hotfix finish                (release tag, merge to main)")?;
+    out.line("next:  git commit -a                      (mend it; one small commit)")?;
+    out.line(&format!("       git push -u origin {branch}"))?;
+    out.line("       build, push and commit its digest to the production overlay by the runbook")?;
     Ok(0)
 }
 
@@ -95,7 +95,7 @@ fn no_release(live: Result<Live>) -> Error {
     let error = if live.hotfixed.is_empty() {
         error
     } else {
-        error.hint("finish the hotfix that runs first: gospel-release hotfix finish")
+        error.hint("finish the hotfix that runs first: tag its commit, and merge it to main")
     };
     error.hint("or name the release to begin from: gospel-release hotfix start NAME --from VERSION")
 }
