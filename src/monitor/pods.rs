@@ -1,5 +1,6 @@
 //! What pods say about a rollout: ready, under way, or doomed, and why; before any deadline of Kubernetes' own passes.
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -59,10 +60,10 @@ impl Expected {
 
 /// Diagnoses one service. `pods` may be those of the whole namespace.
 #[must_use]
-pub fn diagnose(
+pub fn diagnose<P: Borrow<PodState>>(
     expected: &Expected,
     deployment: Option<&DeploymentState>,
-    pods: &[PodState],
+    pods: &[P],
     rollout: &Rollout,
     now: Timestamp,
 ) -> Diagnosis {
@@ -83,7 +84,7 @@ pub fn diagnose(
     }
     let ours = |pod: &&PodState| is_selected(pod, deployment) && !pod.deleting && pod.phase != "Succeeded";
     let (new, old): (Vec<&PodState>, Vec<&PodState>) =
-        pods.iter().filter(ours).partition(|pod| is_new(pod, expected, template));
+        pods.iter().map(Borrow::borrow).filter(ours).partition(|pod| is_new(pod, expected, template));
     let wanted = expected.replicas.max(deployment.desired) as usize;
     if let Some((why, kind)) = worst(&new, expected, wanted, rollout, now) {
         return Diagnosis::Doomed { why: format!("{service}: {why}"), kind };

@@ -145,7 +145,7 @@ fn the_generation_comes_before_every_count() {
     let old = DeploymentState { images: BTreeMap::from([("gateway".into(), image('a'))]), ..deployment() };
     let diagnosis = diagnose(&expected(), Some(&old), &[pod('a'), pod('a')], &Rollout::default(), now());
     assert_eq!(note(diagnosis), "gateway: its Deployment still names …/gospelib-gateway@sha256:aaaaaaaaaaaa…");
-    let none = diagnose(&expected(), None, &[], &Rollout::default(), now());
+    let none = diagnose::<PodState>(&expected(), None, &[], &Rollout::default(), now());
     assert_eq!(note(none), "gateway: its Deployment is not there");
 }
 

@@ -1,5 +1,6 @@
 //! Break glass: the images, written to the Deployments past Git.
 
+use std::borrow::Borrow;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -33,15 +34,19 @@ impl ApplyImages {
         self.behind_of(facts, &self.workloads.deployments().await?)
     }
 
-    fn behind_of(&self, facts: &Facts, deployments: &[DeploymentState]) -> Result<Vec<Behind>> {
+    fn behind_of(&self, facts: &Facts, deployments: &[impl Borrow<DeploymentState>]) -> Result<Vec<Behind>> {
         let by_name = self.config.service_map();
         let mut behind = Vec::new();
         for (name, new) in &super::change(facts)?.images {
             let Some(service) = by_name.get(name) else { continue };
             let deployment = self.config.deployment_of(service);
-            let found = deployments.iter().find(|found| found.name == deployment).ok_or_else(|| {
-                Error::outside(format!("there is no Deployment {deployment} in {}", self.workloads.namespace()))
-            })?;
+            let found = deployments
+                .iter()
+                .map(Borrow::borrow)
+                .find(|found: &&DeploymentState| found.name == deployment)
+                .ok_or_else(|| {
+                    Error::outside(format!("there is no Deployment {deployment} in {}", self.workloads.namespace()))
+                })?;
             let current = found
                 .image(name.as_str())
                 .ok_or_else(|| Error::outside(format!("the Deployment {deployment} has no container {name}")))?;

@@ -1,7 +1,8 @@
 //! Every pod of every service on the new digest and ready: by generation, pods and digest, never by `Available`.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -54,20 +55,21 @@ impl Rollout {
     fn diagnoses(
         &self,
         expected: &[Expected],
-        deployments: &[DeploymentState],
-        pods: &[PodState],
+        deployments: &[impl Borrow<DeploymentState>],
+        pods: &[impl Borrow<PodState>],
         now: Timestamp,
     ) -> Vec<(ServiceName, Diagnosis)> {
         let diagnoses = self.config.services.iter().zip(expected).map(|(service, expected)| {
             let name = self.config.deployment_of(service);
-            let deployment = deployments.iter().find(|deployment| deployment.name == name);
+            let deployment =
+                deployments.iter().map(Borrow::borrow).find(|deployment: &&DeploymentState| deployment.name == name);
             (service.name.clone(), diagnose(expected, deployment, pods, &self.config.rollout, now))
         });
         diagnoses.collect()
     }
 
     /// What the sick pods of a service say: their last event and their last lines.
-    async fn symptoms(&self, service: &ServiceName, pods: &[PodState]) -> Vec<String> {
+    async fn symptoms(&self, service: &ServiceName, pods: &[Arc<PodState>]) -> Vec<String> {
         let by_name = self.config.service_map();
         let deployment = by_name.get(service).map(|service| self.config.deployment_of(service)).unwrap_or_default();
         let sick = pods.iter().find(|pod| pod.app() == Some(deployment.as_str()) && !pod.ready && !pod.deleting);
@@ -88,7 +90,7 @@ impl Rollout {
         seen
     }
 
-    async fn doomed(&self, doomed: BTreeMap<ServiceName, String>, pods: &[PodState], facts: &Facts) -> Error {
+    async fn doomed(&self, doomed: BTreeMap<ServiceName, String>, pods: &[Arc<PodState>], facts: &Facts) -> Error {
         let first = doomed.values().next().cloned().unwrap_or_default();
         let more = doomed.len() - 1;
         let what = if more == 0 { first } else { format!("{first}; and {more} more") };

@@ -51,7 +51,7 @@ enum Kept<S> {
     /// The first list is not answered yet.
     #[default]
     Awaited,
-    Now(BTreeMap<String, S>),
+    Now(BTreeMap<String, Arc<S>>),
     /// The watch broke; what it told may be old.
     Lost,
 }
@@ -72,11 +72,11 @@ impl Live {
     }
 
     /// All Deployments, by name; without a request while the watch is whole.
-    pub async fn deployments(&self) -> Result<Vec<DeploymentState>> {
+    pub async fn deployments(&self) -> Result<Vec<Arc<DeploymentState>>> {
         self.begun().await;
         match all(&self.known.deployments) {
             Some(deployments) => Ok(deployments),
-            None => self.workloads.deployments().await,
+            None => Ok(shared(self.workloads.deployments().await?)),
         }
     }
 
@@ -92,12 +92,13 @@ impl Live {
     }
 
     /// All Deployments and all pods, by name; without a request while the watches are whole.
-    pub async fn look(&self) -> Result<(Vec<DeploymentState>, Vec<PodState>)> {
+    pub async fn look(&self) -> Result<(Vec<Arc<DeploymentState>>, Vec<Arc<PodState>>)> {
         self.begun().await;
         if let (Some(deployments), Some(pods)) = (all(&self.known.deployments), all(&self.known.pods)) {
             return Ok((deployments, pods));
         }
-        futures::try_join!(self.workloads.deployments(), self.workloads.pods(None))
+        let (deployments, pods) = futures::try_join!(self.workloads.deployments(), self.workloads.pods(None))?;
+        Ok((shared(deployments), shared(pods)))
     }
 
     fn awaited(&self) -> bool {
@@ -110,11 +111,15 @@ impl Live {
     }
 }
 
+fn shared<S>(all: Vec<S>) -> Vec<Arc<S>> {
+    all.into_iter().map(Arc::new).collect()
+}
+
 fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn all<S: Clone>(kept: &Mutex<Kept<S>>) -> Option<Vec<S>> {
+fn all<S>(kept: &Mutex<Kept<S>>) -> Option<Vec<Arc<S>>> {
     match &*lock(kept) {
         Kept::Now(objects) => Some(objects.values().cloned().collect()),
         Kept::Awaited | Kept::Lost => None,
@@ -179,7 +184,7 @@ where
 {
     let plural = K::plural(&());
     let (objects, version) = cluster.list_at(api, &ListParams::default(), &format!("{plural} in {namespace}")).await?;
-    let named = |state: S| (state.name().to_owned(), state);
+    let named = |state: S| (state.name().to_owned(), Arc::new(state));
     *lock(S::kept(known)) = Kept::Now(objects.into_iter().map(|object| named(object.into())).collect());
     known.begun.notify_waiters();
     known.news.notify_one();
@@ -223,7 +228,7 @@ fn note_version<K: Resource<DynamicType = ()>>(version: &mut String, object: &K)
     }
 }
 
-fn change<S: Watched>(known: &Known, change: impl FnOnce(&mut BTreeMap<String, S>)) {
+fn change<S: Watched>(known: &Known, change: impl FnOnce(&mut BTreeMap<String, Arc<S>>)) {
     if let Kept::Now(kept) = &mut *lock(S::kept(known)) {
         change(kept);
     }
