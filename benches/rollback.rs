@@ -107,7 +107,7 @@ fn ours(way: &'static str, flags: &[&str], services: usize) -> Row {
     Row {
         way,
         until_rolled_out: done("rollout").expect("the rollout ends"),
-        last_write: done("apply").or_else(|| done("overlay")),
+        last_write: done("apply").or_else(|| done("commit")),
         requests: world.requests_since(&before),
         whole,
     }

@@ -14,7 +14,7 @@ use axum::serve::ListenerExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use self::files::{ACCESS_KEY, Layout, SECRET_KEY, TOKEN, url_env};
@@ -38,6 +38,8 @@ use crate::error::{Error, Result};
 
 /// World time at which every story begins: a Tuesday morning.
 const START: &str = "2025-03-04T09:00:00Z";
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// Which world to serve.
 #[derive(Debug, Clone)]
@@ -122,7 +124,7 @@ impl Rehearsal {
         let root = dir.as_ref().map_or_else(|| options.dir.clone().unwrap_or_default(), |dir| dir.path().to_owned());
         let root = absolute(root)?;
         let layout = Layout { root };
-        let listeners = Listeners::bind().await?;
+        let listeners = Listeners::bind()?;
         let shape = Shape::with_services(options.services);
         let at = listeners.endpoints(&shape)?;
         let identity = Identity::generate(&Clock::real())?;
@@ -271,10 +273,14 @@ fn attest(world: &World) -> Result<()> {
     world.kube.create("configmaps", object).map(drop).map_err(failed)
 }
 
-async fn bind() -> Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .map_err(|error| Error::outside("listen on a port of 127.0.0.1").because(error))
+/// A port of its own. The queue is long: clients come by hundreds at once, and one that finds it full waits for a second.
+fn bind() -> Result<TcpListener> {
+    let bound = || -> std::io::Result<TcpListener> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error| Error::outside("listen on a port of 127.0.0.1").because(error))
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr> {
@@ -282,16 +288,16 @@ fn address(listener: &TcpListener) -> Result<SocketAddr> {
 }
 
 impl Listeners {
-    async fn bind() -> Result<Self> {
-        let databases = [("staging".to_owned(), bind().await?), ("production".to_owned(), bind().await?)];
+    fn bind() -> Result<Self> {
+        let databases = [("staging".to_owned(), bind()?), ("production".to_owned(), bind()?)];
         Ok(Self {
-            kubernetes: bind().await?,
-            github: bind().await?,
-            aws: bind().await?,
-            prometheus: bind().await?,
-            services: bind().await?,
-            webhook: bind().await?,
-            control: bind().await?,
+            kubernetes: bind()?,
+            github: bind()?,
+            aws: bind()?,
+            prometheus: bind()?,
+            services: bind()?,
+            webhook: bind()?,
+            control: bind()?,
             databases: databases.into_iter().collect(),
         })
     }

@@ -63,10 +63,14 @@ impl File<'_> {
                 (Some(_), None) => break,
                 (Some(text), Some(had)) => {
                     if had.as_str() != Some(text) {
+                        if values.is_empty() {
+                            self.open(index)?;
+                        }
                         values.push(self.set(index, key, text)?);
                     } else if key != "name" && scalar::ambiguous(text) {
                         let pair = self.pair(index, key)?;
                         if pair.value.is_some_and(|at| Style::of(&self.text[at]) == Style::Plain) {
+                            self.open(index)?;
                             values.push(self.set(index, key, text)?);
                         }
                     }
@@ -83,9 +87,8 @@ impl File<'_> {
         fields.iter().copied().find(surplus).map(|(key, _)| self.remove(index, key)).into_iter().collect()
     }
 
-    /// Another value for a key that is there.
+    /// Another value for a key that is there, in an entry that is open to changes.
     fn set(&self, index: usize, key: &str, text: &str) -> Result<Splice> {
-        self.open(index)?;
         let pair = self.pair(index, key)?;
         let quoted = Style::of(&self.text[pair.key]);
         let splice = match pair.value {

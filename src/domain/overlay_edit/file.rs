@@ -72,7 +72,7 @@ impl<'a> File<'a> {
 
     /// The key `images` and its list, which may be edited.
     pub fn list(&self) -> Result<Pair> {
-        let pair = self.located(&Route::from(vec![IMAGES.into()]), IMAGES, 0)?;
+        let pair = self.located(&Route::from(vec![IMAGES.into()]), IMAGES, || 0)?;
         let end = pair.end();
         let tab = self.text[pair.key.start..end].match_indices('\t').map(|(at, _)| pair.key.start + at);
         match tab.filter(|at| !self.comments.offset_inside_comment(*at)).min() {
@@ -136,7 +136,7 @@ impl<'a> File<'a> {
 
     /// A key of an entry and its value, which is one line of text or nothing.
     pub fn pair(&self, index: usize, key: &str) -> Result<Pair> {
-        let pair = self.located(&route(index, key), key, self.item(index)?.start)?;
+        let pair = self.located(&route(index, key), key, || self.item(index).map_or(0, |item| item.start))?;
         let Some(at) = pair.value.clone() else { return Ok(pair) };
         let raw = &self.text[at.clone()];
         match raw.as_bytes().first() {
@@ -150,9 +150,9 @@ impl<'a> File<'a> {
         }
     }
 
-    /// A key and its value, somewhere behind `from`.
-    pub fn located(&self, route: &Route<'_>, key: &str, from: usize) -> Result<Pair> {
-        let found = self.places.query_key_only(route).map_err(|error| self.unknown(from, key, error))?;
+    /// A key and its value, somewhere behind `from`: where a message points if there is none.
+    pub fn located(&self, route: &Route<'_>, key: &str, from: impl FnOnce() -> usize) -> Result<Pair> {
+        let found = self.places.query_key_only(route).map_err(|error| self.unknown(from(), key, error))?;
         let at = found.location.byte_span.0..found.location.byte_span.1;
         let odd = || self.refuse(at.start, &format!("the key {key} is written in an unknown form"));
         let raw = &self.text[at.clone()];
@@ -246,7 +246,7 @@ impl<'a> File<'a> {
         if self.root_flow() {
             return Err(self.refuse(0, "the file is one flow mapping without images"));
         }
-        self.column(self.located(&Route::from(vec![key.into()]), key, 0)?.key.start)
+        self.column(self.located(&Route::from(vec![key.into()]), key, || 0)?.key.start)
     }
 
     /// The column of dashes: as in the file's other lists, else below the key, as Kustomize writes it.
