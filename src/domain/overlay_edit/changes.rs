@@ -18,26 +18,24 @@ pub(super) struct Splice {
 }
 
 impl File<'_> {
-    /// What is not as wanted in each entry, as far as it is seen at once, last in the text first; where all is right, one entry
-    /// that is missing. All of them are places in this text, and none touches another.
+    /// What is not as wanted in each entry, as far as it is seen at once, last in the text first; or one entry that is missing,
+    /// where all before it is right. All of them are places in this text, and none touches another.
     pub fn next_changes(&self, wanted: &BTreeMap<String, OverlayImage>) -> Result<Vec<Splice>> {
         let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, entry) in entries(&self.value).iter().enumerate() {
             by_name.entry(name_of(entry).unwrap_or_default()).or_default().push(index);
         }
         let mut splices = Vec::new();
-        let mut missing = None;
         for (image, want) in wanted {
             match by_name.get(image.as_str()).map(Vec::as_slice) {
-                None | Some([]) => missing = missing.or(Some((image, want))),
+                // Its place is behind what the images before it have become.
+                None | Some([]) if !splices.is_empty() => break,
+                None | Some([]) => return Ok(vec![self.append(&fields(image, want))?]),
                 Some([index]) => splices.extend(self.change(*index, &fields(image, want))?),
                 Some([_, second, ..]) => {
                     return Err(self.refuse(self.item(*second)?.start, &format!("{image} has a second entry")));
                 }
             }
-        }
-        if splices.is_empty() {
-            return missing.map(|(image, want)| self.append(&fields(image, want))).into_iter().collect();
         }
         splices.sort_by_key(|splice| std::cmp::Reverse(splice.at.start));
         let mut free_to = usize::MAX;
