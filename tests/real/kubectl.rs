@@ -260,6 +260,8 @@ fn watches_see_a_pod_come_and_age() {
     }
     let gone = |text: &str| text.lines().any(|line| line.starts_with("watched-") && line.contains("Terminating"));
     let watching = std::thread::spawn(move || kubectl("-n default get pods -w").follow(gone).out);
+    // The watch must stand before there is anything to see; kubectl says nothing when it does.
+    std::thread::sleep(Duration::from_secs(3));
     apply(&deployment("watched", "v1.1.0", 1), "--server-side").ok();
     run("-n default rollout status deployment/watched --timeout=30s").ok();
     // Some world minutes, so that it is no newborn when it goes.
