@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 use crate::error::{Class, Error, Kind, Result};
 
@@ -126,6 +126,55 @@ impl Program {
     /// Runs it to its end and collects what it printed. An exit code other than 0 is not an error here.
     pub async fn output(self) -> Result<Finished> {
         let shown = self.shown();
+        let mut child = self.command().spawn().map_err(|error| self.cannot_start(error))?;
+        let feed = feed(self.stdin, child.stdin.take());
+        let run = async { tokio::join!(feed, child.wait_with_output()).1 };
+        match tokio::time::timeout(self.timeout, run).await {
+            Ok(Ok(output)) => Ok(Finished { code: output.status.code(), stdout: output.stdout, stderr: output.stderr }),
+            Ok(Err(error)) => Err(Error::outside(format!("run {shown}")).because(error)),
+            Err(_) => Err(too_long(&shown, self.timeout)),
+        }
+    }
+
+    /// As [`Program::output`], and `hear` gets each line of both streams as it comes. Dropped half way, the program is killed with
+    /// everything that it started.
+    pub async fn streamed(self, mut hear: impl FnMut(&str) + Send) -> Result<Finished> {
+        let shown = self.shown();
+        let mut child = self.command().process_group(0).spawn().map_err(|error| self.cannot_start(error))?;
+        let mut group = Group(child.id());
+        let feed = feed(self.stdin, child.stdin.take());
+        let mut out = lines(child.stdout.take());
+        let mut err = lines(child.stderr.take());
+        let mut finished = Finished { code: None, stdout: Vec::new(), stderr: Vec::new() };
+        let read = async {
+            let (mut out_ended, mut err_ended) = (false, false);
+            while !(out_ended && err_ended) {
+                let (line, ended, kept) = tokio::select! {
+                    line = out.next_segment(), if !out_ended => (line?, &mut out_ended, &mut finished.stdout),
+                    line = err.next_segment(), if !err_ended => (line?, &mut err_ended, &mut finished.stderr),
+                };
+                let Some(line) = line else {
+                    *ended = true;
+                    continue;
+                };
+                hear(String::from_utf8_lossy(&line).trim_end());
+                kept.extend_from_slice(&line);
+                kept.push(b'\n');
+            }
+            child.wait().await
+        };
+        let run = async { tokio::join!(feed, read).1 };
+        match tokio::time::timeout(self.timeout, run).await {
+            Ok(Ok(status)) => {
+                group.0 = None;
+                Ok(Finished { code: status.code(), ..finished })
+            }
+            Ok(Err(error)) => Err(Error::outside(format!("run {shown}")).because(error)),
+            Err(_) => Err(too_long(&shown, self.timeout)),
+        }
+    }
+
+    fn command(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.name);
         command.args(&self.args).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         if self.clean_env {
@@ -144,21 +193,7 @@ impl Program {
             command.current_dir(dir);
         }
         command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-        let mut child = command.spawn().map_err(|error| self.cannot_start(error))?;
-        let input = self.stdin.zip(child.stdin.take());
-        let feed = async {
-            if let Some((bytes, mut pipe)) = input {
-                // A program that stops reading early is judged by its exit code, not by our broken pipe.
-                let _ = pipe.write_all(&bytes).await;
-            }
-        };
-        let run = async { tokio::join!(feed, child.wait_with_output()).1 };
-        match tokio::time::timeout(self.timeout, run).await {
-            Ok(Ok(output)) => Ok(Finished { code: output.status.code(), stdout: output.stdout, stderr: output.stderr }),
-            Ok(Err(error)) => Err(Error::outside(format!("run {shown}")).because(error)),
-            Err(_) => Err(Error::outside(format!("{shown} did not finish within {} s", self.timeout.as_secs()))
-                .class(Class::Transient { retry_after: None })),
-        }
+        command
     }
 
     /// As [`Program::output`]; an exit code other than 0 is an error with the last lines of standard error.
@@ -230,6 +265,43 @@ impl Program {
     }
 }
 
+/// Writes the input and closes it.
+async fn feed(input: Option<Vec<u8>>, pipe: Option<tokio::process::ChildStdin>) {
+    if let Some((bytes, mut pipe)) = input.zip(pipe) {
+        // A program that stops reading early is judged by its exit code, not by our broken pipe.
+        let _ = pipe.write_all(&bytes).await;
+    }
+}
+
+type Segments = tokio::io::Split<tokio::io::BufReader<Box<dyn tokio::io::AsyncRead + Send + Unpin>>>;
+
+/// The lines of a stream; none where there is no stream.
+fn lines(stream: Option<impl tokio::io::AsyncRead + Send + Unpin + 'static>) -> Segments {
+    let stream: Box<dyn tokio::io::AsyncRead + Send + Unpin> = match stream {
+        Some(stream) => Box::new(stream),
+        None => Box::new(tokio::io::empty()),
+    };
+    tokio::io::BufReader::new(stream).split(b'\n')
+}
+
+fn too_long(shown: &str, limit: Duration) -> Error {
+    Error::outside(format!("{shown} did not finish within {} s", limit.as_secs()))
+        .class(Class::Transient { retry_after: None })
+}
+
+/// A process group that ends with its owner, unless it was told that it has ended.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let id = self.0.and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(id) = id {
+            // Nobody is left to be killed: that is what was wanted.
+            let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 /// Where a program is on PATH; `None` when it is not there.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -250,6 +322,23 @@ mod tests {
     async fn a_missing_program_is_not_found() {
         let error = Program::new("no-such-program-here").output().await.unwrap_err();
         assert!(error.is_not_found());
+    }
+
+    #[tokio::test]
+    async fn lines_come_as_they_are_printed_and_a_dropped_program_is_dead() {
+        let mut heard = Vec::new();
+        let script = "echo one; echo two >&2; echo three; exit 3";
+        let run = Program::new("sh").args(["-c", script]).streamed(|line| heard.push(line.to_owned())).await.unwrap();
+        heard.sort();
+        assert_eq!((heard, run.code), (["one", "three", "two"].map(str::to_owned).to_vec(), Some(3)));
+        assert_eq!((run.text(), run.error_text()), ("one\nthree\n".to_owned(), "two\n".to_owned()));
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("late");
+        let script = format!("(sleep 1; touch {}) & wait", file.display());
+        let run = Program::new("sh").args(["-c", &script]).timeout(Duration::from_millis(200)).streamed(|_| ()).await;
+        assert!(run.unwrap_err().is_transient());
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+        assert!(!file.exists(), "what it started is killed with it");
     }
 
     #[tokio::test]

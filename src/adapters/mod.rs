@@ -1,6 +1,7 @@
 //! The outside, spoken to: one narrow client per system. The wire is the seam; nothing here knows what a release is.
 
 pub mod aws;
+pub mod builder;
 pub mod cluster;
 pub mod git;
 pub mod github;

@@ -205,6 +205,20 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
         }
         Command::Hotfix(args) => match args.action {
             hotfix::Action::Start(args) => return ops::hotfix::start(&mut invocation, &args, out, json).await,
+            hotfix::Action::Ship(args) => {
+                let rehearsed = invocation.env.get(EMBEDDED).is_some();
+                let options = ops::hotfix::ShipOptions {
+                    reason: args.reason.or_else(|| rehearsed.then(|| "a rehearsal".to_owned())),
+                    services: args.services,
+                    direct: args.direct,
+                    pause_sync: args.pause_sync || (rehearsed && args.direct),
+                    terminate_sync: args.terminate_sync || rehearsed,
+                    builder: args.builder.map(Into::into),
+                    takeover: args.takeover,
+                    ..ops::hotfix::ShipOptions::default()
+                };
+                ops::hotfix::ship(&mut invocation, &options).await
+            }
         },
         Command::Resume(args) => ops::runs::resume(&mut invocation, &args).await,
         Command::Abort(args) => {

@@ -1,6 +1,6 @@
 //! What a run has chosen so far. Choices come from the journal; facts about the world are found again by probes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,8 @@ pub struct Facts {
     pub change: Option<Change>,
     /// The images that a rollback takes out of production.
     pub quarantined: BTreeMap<ServiceName, Digest>,
+    /// The gates that were gone without, by name.
+    pub waived: BTreeSet<String>,
 }
 
 /// One choice, as journalled.
@@ -50,6 +52,8 @@ pub enum Fact {
     ReleaseUrl(String),
     Change(Change),
     Quarantined(BTreeMap<ServiceName, Digest>),
+    /// One more gate was gone without.
+    Waived(String),
 }
 
 /// A change of the production overlay that we make ourselves: which images, and why.
@@ -119,6 +123,7 @@ impl Facts {
             Fact::ReleaseUrl(url) => self.release_url = Some(url),
             Fact::Change(change) => self.change = Some(change),
             Fact::Quarantined(images) => self.quarantined = images,
+            Fact::Waived(gate) => drop(self.waived.insert(gate)),
         }
     }
 }

@@ -62,7 +62,7 @@ struct Must<'a> {
 }
 
 /// The verdict. Zero checks are not a pass; a required check that is missing, skipped or (unless configured) neutral is none.
-fn judge(commit: &CommitSha, checks: &Checks, required: &Required, limits: &Gates) -> Checked {
+pub(super) fn judge(commit: &CommitSha, checks: &Checks, required: &Required, limits: &Gates) -> Checked {
     let reports = reports(checks);
     let must = must(required, limits);
     let mut evidence = Evidence::default();

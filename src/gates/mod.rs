@@ -4,6 +4,7 @@ pub mod attestation;
 pub mod ci;
 pub mod errors;
 pub mod health;
+pub mod hotfix;
 pub mod migrations;
 pub mod performance;
 mod ready;

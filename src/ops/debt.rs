@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::adapters::cluster::{Applications, ConfigMaps, Register, Workloads};
-use crate::adapters::git::Git;
+use crate::adapters::git::{Git, ReleaseTag};
 use crate::config::Config;
-use crate::domain::{Debt, DebtKind, ImageRef, Quarantined, ServiceName, Version, duration, overlay_images, printable};
+use crate::domain::{
+    CommitSha, Debt, DebtKind, ImageRef, Quarantined, ServiceName, Version, duration, overlay_images, printable,
+};
 use crate::error::Result;
 
 /// The ConfigMap of debts.
@@ -53,10 +55,11 @@ impl Places<'_> {
         let register = Register::new(self.maps.clone(), DEBTS);
         let (debts, quarantined) = futures::try_join!(register.all::<Debt>(), quarantined(&self.maps))?;
         let mut debts: Vec<Debt> = debts.into_values().collect();
+        let hotfixes: Vec<CommitSha> = debts.iter().filter_map(hotfix_of).cloned().collect();
         debts.extend(quarantined.values().map(|entry| self.of_quarantine(entry)));
         let mut open = Vec::new();
         for debt in debts {
-            let seen = match self.seen(&debt, &quarantined).await {
+            let seen = match self.seen(&debt, &quarantined, &hotfixes).await {
                 Ok(None) => continue,
                 Ok(Some(seen)) => seen,
                 Err(error) => format!("not known: {}", printable(&error.to_string())),
@@ -79,7 +82,12 @@ impl Places<'_> {
     }
 
     /// What is seen of a debt; `None` when it is closed.
-    async fn seen(&self, debt: &Debt, quarantined: &BTreeMap<String, Quarantined>) -> Result<Option<String>> {
+    async fn seen(
+        &self,
+        debt: &Debt,
+        quarantined: &BTreeMap<String, Quarantined>,
+        hotfixes: &[CommitSha],
+    ) -> Result<Option<String>> {
         match &debt.kind {
             DebtKind::LiveDiffers => self.differing().await,
             DebtKind::SyncPaused => {
@@ -91,14 +99,28 @@ impl Places<'_> {
                 let Some(git) = self.git else { return Ok(Some("not known: Git does not answer".into())) };
                 let tip = git.main_tip()?;
                 let merged = git.has(commit) && git.is_ancestor(commit, &tip)?;
-                Ok((!merged).then(|| format!("{} is not an ancestor of main", commit.short())))
+                if merged || self.gone(git, commit).await? {
+                    return Ok(None);
+                }
+                Ok(Some(format!("{} is not an ancestor of main", commit.short())))
             }
-            DebtKind::Waived { .. } => self.since_released(debt.opened),
+            DebtKind::Waived { .. } => self.since_released(debt.opened, hotfixes),
             DebtKind::Quarantined { release } => {
-                let version = quarantined.get(release).and_then(|entry| entry.version.as_ref());
+                // What was no release is left behind by the next one above the release that it was on.
+                let version = quarantined.get(release).map(|entry| entry.version.as_ref().unwrap_or(&entry.back_to));
                 self.above(version, quarantined)
             }
         }
+    }
+
+    /// Whether a hotfix was taken out of production again before it became a release: then main owes it nothing.
+    async fn gone(&self, git: &Git, commit: &CommitSha) -> Result<bool> {
+        if git.release_tags()?.iter().any(|tag| tag.commit == *commit) {
+            return Ok(false);
+        }
+        let tag = commit.hotfix_tag();
+        let deployments = self.workloads.deployments().await?;
+        Ok(!deployments.iter().flat_map(|found| found.images.values()).any(|image| image.tag.as_ref() == Some(&tag)))
     }
 
     /// The services whose Deployment names another image than main's overlay.
@@ -123,10 +145,11 @@ impl Places<'_> {
         Ok((!names.is_empty()).then(|| names.join(", ")))
     }
 
-    /// Closed once a release was made after it: that one passed every gate.
-    fn since_released(&self, opened: Timestamp) -> Result<Option<String>> {
+    /// Closed once a release was made after it: that one passed every gate. The tag of a hotfix is no such release.
+    fn since_released(&self, opened: Timestamp, hotfixes: &[CommitSha]) -> Result<Option<String>> {
         let Some(git) = self.git else { return Ok(Some("not known: Git does not answer".into())) };
-        let later = git.release_tags()?.into_iter().any(|tag| tag.when.is_some_and(|when| when > opened));
+        let passed = |tag: &ReleaseTag| !hotfixes.contains(&tag.commit) && tag.when.is_some_and(|when| when > opened);
+        let later = git.release_tags()?.iter().any(passed);
         Ok((!later).then(|| "no release since".to_owned()))
     }
 
@@ -136,6 +159,13 @@ impl Places<'_> {
         let good = |version: &Version| version > bad && !quarantined.contains_key(&version.to_string());
         let above = git.release_tags()?.into_iter().any(|tag| good(&tag.version));
         Ok((!above).then(|| format!("no good release above {bad} yet")))
+    }
+}
+
+fn hotfix_of(debt: &Debt) -> Option<&CommitSha> {
+    match &debt.kind {
+        DebtKind::NotMerged { commit, .. } => Some(commit),
+        _ => None,
     }
 }
 
@@ -151,7 +181,8 @@ fn agree(live: &ImageRef, wanted: &crate::domain::OverlayImage) -> bool {
 fn close(debt: &Debt) -> String {
     match &debt.kind {
         DebtKind::LiveDiffers | DebtKind::SyncPaused => {
-            "gospel-release rollback --direct --to what runs (commits it, and takes sync up again)".to_owned()
+            "once Git answers, the same again (rollback --direct --to VERSION, or hotfix ship --direct): it commits, and takes sync up"
+                .to_owned()
         }
         DebtKind::NotMerged { .. } => "merge it to main".to_owned(),
         DebtKind::Waived { gate } => format!("gospel-release promote (its {gate} gate closes it)"),

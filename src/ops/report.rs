@@ -149,6 +149,8 @@ impl Report {
             "released" => format!("{version} is in production"),
             "rolled-back" if !self.only.is_empty() => format!("{} runs {version} again", self.only.join(", ")),
             "rolled-back" => format!("production runs {version} again"),
+            "shipped" if self.only.is_empty() => "the hotfix of every service is in production".to_owned(),
+            "shipped" => format!("the hotfix of {} is in production", self.only.join(", ")),
             "nothing-to-do" => "nothing was changed".to_owned(),
             "planned" => "dry run: nothing was changed".to_owned(),
             other => format!("{version}: {other}"),

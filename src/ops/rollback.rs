@@ -25,7 +25,7 @@ use super::shared::Runs;
 use super::{Invocation, Report, candidate, debt, promote, runs, target};
 
 /// How long the images must stay, after a direct rollback, before it is believed (world time).
-const UNREVERTED: Duration = Duration::from_secs(30);
+pub(super) const UNREVERTED: Duration = Duration::from_secs(30);
 
 pub(super) const VERB: Verb = Verb { command: "rollback", success: "rolled-back" };
 
@@ -304,7 +304,7 @@ pub(super) fn plan(
             past: Some("gospel-release rollback --direct --pause-sync"),
         })
     };
-    plan = arrived(connected, &config, facts, plan)?;
+    plan = arrived(connected, &config, |name| facts.shipped.contains_key(name), plan)?;
     if options.direct {
         plan = plan.step(steps::Unreverted::new(apply(connected, &config), UNREVERTED));
     }
@@ -341,6 +341,7 @@ fn directly(
     plan.step(steps::RecordDebts {
         register: Register::new(maps.clone(), debt::DEBTS),
         debts,
+        waived: None,
         due_after: config.debt.due_after,
     })
     .step(steps::PauseSync {
@@ -351,15 +352,19 @@ fn directly(
     .step(apply(connected, config))
 }
 
-fn apply(connected: &Connected, config: &Config) -> steps::ApplyImages {
+pub(super) fn apply(connected: &Connected, config: &Config) -> steps::ApplyImages {
     steps::ApplyImages { workloads: connected.production.workloads.clone(), config: config.clone() }
 }
 
-/// Pods on the images, and production healthy.
-pub(super) fn arrived(connected: &Connected, config: &Config, facts: &Facts, plan: Plan) -> Result<Plan> {
+/// Pods of the affected services on their images, and production healthy.
+pub(super) fn arrived(
+    connected: &Connected,
+    config: &Config,
+    affected: impl Fn(&ServiceName) -> bool,
+    plan: Plan,
+) -> Result<Plan> {
     let production = &connected.production;
     let namespace = &config.production.namespace;
-    let affected = |name: &ServiceName| facts.shipped.contains_key(name);
     let mut only = config.clone();
     only.services.retain(|service| affected(&service.name));
     Ok(plan

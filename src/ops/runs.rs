@@ -15,7 +15,7 @@ use crate::ui::out::Out;
 use super::connect::{Connected, Outages, connect_despite, production};
 use super::drive::{self, Start, Verb};
 use super::shared::Runs;
-use super::{Invocation, Report, lock, promote, rollback};
+use super::{Invocation, Report, hotfix, lock, promote, rollback};
 
 /// The run to take up: the one named, or the last that was left open.
 async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<(RunState, Option<String>)> {
@@ -146,6 +146,12 @@ async fn plan_again(
             options.pause_sync |= args.pause_sync;
             Ok((rollback::VERB, rollback::plan_again(invocation, connected, &options, state).await?))
         }
+        command if command == hotfix::ship::VERB.command => {
+            let mut options: hotfix::ShipOptions = serde_json::from_value(stored()).unwrap_or_default();
+            options.terminate_sync |= args.consent.terminate_sync;
+            options.pause_sync |= args.pause_sync;
+            Ok((hotfix::ship::VERB, hotfix::ship::plan_again(invocation, connected, &options, state).await?))
+        }
         other => Err(Error::config(format!(
             "run {} is of a verb that this gospel-release does not know: {other}",
             state.header.run
@@ -240,6 +246,7 @@ fn settings_of(invocation: &mut Invocation, state: &RunState) -> Result<()> {
         ("workflow", stored.workflow != here.workflow),
         ("services", stored.services != here.services),
         ("images", stored.images != here.images),
+        ("hotfix", stored.hotfix != here.hotfix),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
@@ -250,6 +257,7 @@ fn settings_of(invocation: &mut Invocation, state: &RunState) -> Result<()> {
     here.workflow = stored.workflow;
     here.services = stored.services;
     here.images = stored.images;
+    here.hotfix = stored.hotfix;
     if !changed.is_empty() {
         invocation.warn(format!("settings differ from the run's own, which go on: {}", changed.join(", ")));
     }

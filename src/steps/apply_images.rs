@@ -81,8 +81,11 @@ impl Step for ApplyImages {
     }
 
     fn title(&self, facts: &Facts) -> String {
-        let images = facts.change.as_ref().map_or(0, |change| change.images.len());
-        format!("Apply {} directly, past Git", count(images, "image"))
+        match facts.change.as_ref().map_or(0, |change| change.images.len()) {
+            // They are not built yet.
+            0 => "Apply the images directly, past Git".to_owned(),
+            images => format!("Apply {} directly, past Git", count(images, "image")),
+        }
     }
 
     fn effect(&self) -> Effect {

@@ -162,8 +162,11 @@ impl Step for ChangeOverlay {
     }
 
     fn title(&self, facts: &Facts) -> String {
-        let services = facts.change.as_ref().map_or(0, |change| change.images.len());
-        format!("Commit {} to the production overlay", count(services, "image"))
+        match facts.change.as_ref().map_or(0, |change| change.images.len()) {
+            // They are not built yet.
+            0 => "Commit the images to the production overlay".to_owned(),
+            images => format!("Commit {} to the production overlay", count(images, "image")),
+        }
     }
 
     fn effect(&self) -> Effect {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::adapters::cluster::Register;
-use crate::domain::{Debt, Evidence, Quarantined, count};
+use crate::domain::{Debt, DebtKind, Evidence, Quarantined, count};
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
 use crate::error::Result;
 
@@ -53,8 +53,20 @@ pub struct RecordDebts {
     pub register: Register,
     /// Without times: those are of the moment in which they are written.
     pub debts: Vec<Debt>,
+    /// What is written for each gate that was gone without; its kind is filled in.
+    pub waived: Option<Debt>,
     /// World time after which a debt is overdue.
     pub due_after: std::time::Duration,
+}
+
+impl RecordDebts {
+    fn all(&self, facts: &Facts) -> Vec<Debt> {
+        let of = |gate: &String| {
+            let kind = DebtKind::Waived { gate: gate.clone() };
+            self.waived.clone().map(|debt| Debt { kind, ..debt })
+        };
+        self.debts.iter().cloned().chain(facts.waived.iter().filter_map(of)).collect()
+    }
 }
 
 impl Step for RecordDebts {
@@ -62,30 +74,30 @@ impl Step for RecordDebts {
         "debts"
     }
 
-    fn title(&self, _facts: &Facts) -> String {
-        format!("Write down {}", count(self.debts.len(), "debt"))
+    fn title(&self, facts: &Facts) -> String {
+        format!("Write down {}", count(self.all(facts).len(), "debt"))
     }
 
     fn effect(&self) -> Effect {
         Effect::Repeatable
     }
 
-    fn probe<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+    fn probe<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
             let known = self.register.all::<Debt>().await?;
-            let missing =
-                self.debts.iter().filter(|debt| known.get(&debt.key()).is_none_or(|known| known.run != debt.run));
+            let debts = self.all(facts);
+            let missing = debts.iter().filter(|debt| known.get(&debt.key()).is_none_or(|known| known.run != debt.run));
             Ok(match missing.count() {
-                0 => Probe::Done(Done::said(self.debts.iter().map(Debt::title).collect::<Vec<_>>().join("; "))),
+                0 => Probe::Done(Done::said(debts.iter().map(Debt::title).collect::<Vec<_>>().join("; "))),
                 n => Probe::NotYet(format!("{} not written down", count(n, "debt"))),
             })
         })
     }
 
-    fn act<'a>(&'a self, _facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+    fn act<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
             let now = io.now();
-            for debt in &self.debts {
+            for debt in &self.all(facts) {
                 let due = now.checked_add(self.due_after).unwrap_or(Timestamp::MAX);
                 let debt = Debt { opened: now, due, ..debt.clone() };
                 self.register.put(&debt.key(), &debt).await?;

@@ -100,8 +100,23 @@ impl Aws {
     /// All digests under which the same image may be seen running: `digest` itself and, if it names an index, the image
     /// of each platform in it (a pod's `imageID` may be either). Empty when the image is not there.
     pub async fn equivalents(&self, repository: &str, digest: &Digest) -> Result<Vec<Digest>> {
-        let what = format!("read the manifest of {repository}@{} in ECR", digest.short());
-        let wanted = identifier(&ImageId::Digest(digest.clone()));
+        let Some(manifest) = self.manifest(repository, &ImageId::Digest(digest.clone())).await? else {
+            return Ok(Vec::new());
+        };
+        let mut all = vec![digest.clone()];
+        let what = || format!("read the manifest of {repository}@{} in ECR", digest.short());
+        all.extend(platform_digests(&manifest.to_string()).attempting(what)?);
+        Ok(all)
+    }
+
+    /// The manifest, or index, under an id; `None` when it is not there.
+    pub(super) async fn manifest(&self, repository: &str, id: &ImageId) -> Result<Option<serde_json::Value>> {
+        let name = match id {
+            ImageId::Tag(tag) => format!("{repository}:{tag}"),
+            ImageId::Digest(digest) => format!("{repository}@{}", digest.short()),
+        };
+        let what = format!("read the manifest of {name} in ECR");
+        let wanted = identifier(id);
         let answer = self
             .retry()
             .read(async || {
@@ -112,16 +127,13 @@ impl Aws {
             .await?;
         if let Some(failure) = answer.failures().first() {
             return match failure.failure_code() {
-                Some(ImageFailureCode::ImageNotFound) => Ok(Vec::new()),
+                Some(ImageFailureCode::ImageNotFound) => Ok(None),
                 _ => Err(Error::outside(what).because(failure.failure_reason().unwrap_or("ECR gives no reason"))),
             };
         }
-        let manifest = answer.images().first().and_then(|image| image.image_manifest());
-        let mut all = vec![digest.clone()];
-        if let Some(manifest) = manifest {
-            all.extend(platform_digests(manifest).attempting(|| what)?);
-        }
-        Ok(all)
+        let manifest = answer.images().first().and_then(|image| image.image_manifest()).unwrap_or("{}");
+        let read = serde_json::from_str(manifest);
+        read.map(Some).map_err(|error| Error::outside(what).because(error))
     }
 }
 

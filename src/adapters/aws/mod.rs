@@ -7,6 +7,7 @@ mod eks;
 mod eks_token;
 mod errors;
 mod lifecycle;
+mod push;
 mod secrets;
 
 pub use amplify::AmplifyJob;
@@ -15,4 +16,5 @@ pub use ecr::{ImageId, ImageInfo};
 pub use eks::ClusterInfo;
 pub use eks_token::EksToken;
 pub use lifecycle::{CountType, LifecyclePolicy, LifecycleRule, TagStatus};
+pub use push::{RegistryToken, Scan};
 pub use secrets::SecretInfo;

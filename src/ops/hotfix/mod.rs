@@ -1,5 +1,9 @@
 //! `hotfix`: from what production runs, past the checklist, to production; and back into the line of releases.
 
+pub(super) mod ship;
+mod ship_sheet;
 mod start;
+mod work;
 
+pub use ship::{Options as ShipOptions, ship};
 pub use start::start;

@@ -1,0 +1,447 @@
+//! `hotfix ship`: the branch's commit, built, pushed, and brought to production past the checklist, by name and with a reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapters::aws::ImageId;
+use crate::adapters::builder::Builder;
+use crate::adapters::cluster::{ConfigMaps, ExternalSecrets, Register};
+use crate::config::Config;
+use crate::config::model::BuilderName;
+use crate::domain::{CommitSha, Debt, DebtKind, Digest, HotfixName, RunId, ServiceName, Version, overlay_images};
+use crate::engine::{Candidate, Change, Facts, Gate, Plan, Question, RunState};
+use crate::error::{Error, Kind, Result};
+use crate::gates::{self, hotfix as checklist};
+use crate::monitor::databases::Database;
+use crate::ops::connect::{Connected, Outages, connect_despite};
+use crate::ops::drive::{self, Beside, Verb};
+use crate::ops::live::Live;
+use crate::ops::shared::Runs;
+use crate::ops::{Invocation, Report, candidate, debt, promote, rollback, runs};
+use crate::steps;
+
+use super::ship_sheet::Sheet;
+use super::work::Work;
+
+pub(in crate::ops) const VERB: Verb = Verb { command: "hotfix ship", success: "shipped" };
+
+/// What was asked, and what was found of the branch: a resumed run ships the same.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    pub reason: Option<String>,
+    /// As asked; after the look, the affected ones.
+    pub services: Vec<ServiceName>,
+    /// Past Git: images are applied first, the commit follows when it can.
+    pub direct: bool,
+    /// Consent to pause automated sync while production differs from Git.
+    pub pause_sync: bool,
+    /// Consent to end another's Argo CD operation.
+    pub terminate_sync: bool,
+    pub builder: Option<BuilderName>,
+    /// The hotfix's branch; found at the start.
+    pub branch: String,
+    /// Migration files that it changes; found at the start.
+    pub migrations: Vec<String>,
+    /// An earlier, open run of the same hotfix, which this one takes the place of.
+    pub gives_up: Option<RunId>,
+    /// Take the lock from a dead holder.
+    #[serde(skip)]
+    pub takeover: bool,
+}
+
+/// What was found before anything is asked.
+pub(super) struct Found {
+    pub work: Work,
+    pub live: Option<Live>,
+    pub elsewhere: Vec<String>,
+    /// Changed services that are left out, as asked.
+    pub left_out: Vec<ServiceName>,
+    pub builder: Option<BuilderName>,
+}
+
+/// Ships from its beginning.
+pub async fn ship(invocation: &mut Invocation, options: &Options) -> Report {
+    invocation.note("looking at the branch and at production");
+    let (connected, outages) = match connect_despite(invocation).await {
+        Ok(connected) => connected,
+        Err(error) => return Report::early(VERB.command, None, error),
+    };
+    let world = connected.world.clone();
+    match looked(invocation, &connected, &outages, options).await {
+        Err(error) => Report::early(VERB.command, Some(world), error),
+        Ok(None) => Report { outcome: "nothing-to-do".into(), ..Report::empty(VERB.command, Some(world)) },
+        Ok(Some((found, options))) => go(invocation, &connected, found, &options).await,
+    }
+}
+
+async fn looked(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    outages: &Outages,
+    options: &Options,
+) -> Result<Option<(Found, Options)>> {
+    let work = Work::look(&connected.git).await?;
+    if options.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
+        return Err(Error::usage("a hotfix goes past the checklist, and needs --reason TEXT")
+            .hint("gospel-release hotfix ship --reason 'what is broken, and how this mends it'"));
+    }
+    if let Some(error) = &outages.git
+        && !options.direct
+    {
+        return Err(no_git(error));
+    }
+    for (what, error) in [("Git", &outages.git), ("GitHub", &outages.github)] {
+        if let Some(error) = error {
+            invocation.warn(format!("{what} does not answer and is gone without: {error}"));
+        }
+    }
+    let config = invocation.config.clone();
+    let (services, left_out) = affected(&config, &work, &options.services)?;
+    let live = live(invocation, connected).await?;
+    if let Some(live) = &live {
+        refuse_backwards(live, &work)?;
+    }
+    if serves_it(&config, connected, &work, &services).await? {
+        invocation.note(format!(
+            "production runs {} of {} already; nothing was changed",
+            work.commit.short(),
+            work.name.branch()
+        ));
+        return Ok(None);
+    }
+    if !work.unknown.is_empty() {
+        let some: Vec<&str> = work.unknown.iter().take(5).map(String::as_str).collect();
+        invocation.warn(format!("not in the hotfix, because Git does not know them: {}", some.join(", ")));
+    }
+    let builder = builder(&config, connected, &work, &services, options).await?;
+    let runs = Runs::new(ConfigMaps::new(&connected.production.cluster, &config.production.namespace));
+    let branch = work.name.branch();
+    let own = |run: &RunState| run.header.command == VERB.command && run.header.options["branch"] == branch.as_str();
+    let gives_up = runs.open().await?.into_iter().next_back().filter(own).map(|run| run.header.run);
+    let dirs = config.services.iter().filter(|service| services.contains(&service.name));
+    let dirs = dirs.filter_map(|service| Some(service.database.as_ref()?.migrations.clone())).collect();
+    let options = Options {
+        services: services.into_iter().collect(),
+        branch,
+        migrations: checklist::migration_files(&dirs, &work.changed),
+        gives_up,
+        ..options.clone()
+    };
+    let elsewhere = work.elsewhere(&config);
+    Ok(Some((Found { work, live, elsewhere, left_out, builder }, options)))
+}
+
+fn no_git(error: &Error) -> Error {
+    let failed = Error::outside("Git hosting does not answer, and a hotfix is a commit").because(error.to_string());
+    let failed = error.evidence().iter().cloned().fold(failed, Error::seen);
+    failed
+        .seen("Nothing was changed.")
+        .hint("past Git, at once: gospel-release hotfix ship --direct --pause-sync --reason TEXT")
+        .hint("or wait for it: githubstatus.com")
+}
+
+/// The services to ship, and those that are changed and left out.
+fn affected(config: &Config, work: &Work, asked: &[ServiceName]) -> Result<(BTreeSet<ServiceName>, Vec<ServiceName>)> {
+    let changed = work.services(config);
+    let known: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
+    if let Some(unknown) = asked.iter().find(|name| !known.contains(&name.as_str())) {
+        let error = Error::usage(format!("there is no service {unknown}"));
+        return Err(error.hint(format!("services: {}", known.join(", "))));
+    }
+    if !asked.is_empty() {
+        let asked: BTreeSet<ServiceName> = asked.iter().cloned().collect();
+        let left_out = changed.difference(&asked).cloned().collect();
+        return Ok((asked, left_out));
+    }
+    if changed.is_empty() {
+        let error =
+            Error::usage(format!("{} changes no service's code since {}", work.name.branch(), work.base.version));
+        let error = work.changed.iter().take(10).fold(error, |error, path| error.seen(format!("it changes {path}")));
+        return Err(error.hint("name what is to be built: --service NAME"));
+    }
+    Ok((changed, Vec::new()))
+}
+
+/// What production runs, as far as its pods agree; `None` where ECR cannot be asked.
+async fn live(invocation: &mut Invocation, connected: &Connected) -> Result<Option<Live>> {
+    let config = &invocation.config;
+    let seen = candidate::seen(config, &connected.production.workloads).await?;
+    let one =
+        |(name, digests): (ServiceName, BTreeSet<Digest>)| match digests.into_iter().collect::<Vec<_>>().as_slice() {
+            [digest] => Some((name, digest.clone())),
+            _ => None,
+        };
+    let images: BTreeMap<ServiceName, Digest> = seen.into_iter().filter_map(one).collect();
+    match Live::of(config, &connected.production.aws, &connected.git, &images).await {
+        Ok(live) => Ok(Some(live)),
+        Err(error) => {
+            invocation.warn(format!("what production runs is not known: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+/// A hotfix of an older release would take services back.
+fn refuse_backwards(live: &Live, work: &Work) -> Result<()> {
+    let Some(newer) = live.release.as_ref().or(live.highest.as_ref()).filter(|runs| **runs > work.base.version) else {
+        return Ok(());
+    };
+    Err(Error::new(
+        Kind::GateBlocked,
+        format!("production runs {newer}, and {} is on top of {}", work.name.branch(), work.base.version),
+    )
+    .seen("Shipping it would take its services back.")
+    .hint("gospel-release hotfix start ANOTHER-NAME, and there: git cherry-pick the fix"))
+}
+
+/// Whether pods and main's overlay have this commit's images already.
+async fn serves_it(
+    config: &Config,
+    connected: &Connected,
+    work: &Work,
+    services: &BTreeSet<ServiceName>,
+) -> Result<bool> {
+    let production = &connected.production;
+    let path = format!("{}/kustomization.yaml", config.production.overlay);
+    let yaml = connected.git.file_at(&connected.git.main_tip()?, &path)?.unwrap_or_default();
+    let overlay = overlay_images(&yaml)?;
+    let affected = || config.services.iter().filter(|service| services.contains(&service.name));
+    let tag = ImageId::Tag(work.commit.hotfix_tag());
+    let wanted: Vec<_> = affected().map(|service| (config.image_of(service), tag.clone())).collect();
+    let (live, images) =
+        futures::try_join!(candidate::seen(config, &production.workloads), production.aws.images(&wanted))?;
+    Ok(affected().all(|service| {
+        let key = (config.image_of(service), tag.clone());
+        let digest = images.get(&key).and_then(Option::as_ref).map(|image| &image.digest);
+        let named = overlay.get(&key.0).and_then(|entry| entry.digest.as_ref());
+        digest.is_some_and(|digest| {
+            named == Some(digest) && live.get(&service.name) == Some(&BTreeSet::from([digest.clone()]))
+        })
+    }))
+}
+
+/// The builder that will be used; `None` where everything is in ECR already. Found before anybody is asked: without one, nothing
+/// begins.
+async fn builder(
+    config: &Config,
+    connected: &Connected,
+    work: &Work,
+    services: &BTreeSet<ServiceName>,
+    options: &Options,
+) -> Result<Option<BuilderName>> {
+    let aws = &connected.production.aws;
+    let tag = ImageId::Tag(work.commit.hotfix_tag());
+    let affected = config.services.iter().filter(|service| services.contains(&service.name));
+    let wanted: Vec<_> = affected.map(|service| (config.image_of(service), tag.clone())).collect();
+    if aws.images(&wanted).await?.values().all(Option::is_some) {
+        return Ok(None);
+    }
+    let asked = options.builder.or(config.hotfix.builder);
+    let chosen = Builder::choose(asked, config.hotfix.build_within).await;
+    chosen.map(|builder| Some(builder.name)).map_err(|error| error.seen("Nothing was changed."))
+}
+
+async fn go(invocation: &mut Invocation, connected: &Connected, found: Found, options: &Options) -> Report {
+    let world = connected.world.clone();
+    let facts = facts(&invocation.config, &found.work, options);
+    if invocation.dry_run {
+        return match plan(invocation, connected, options, &facts, None, Some(found)).await {
+            Ok(plan) => drive::dry_run(invocation, connected, VERB, facts, &plan).await,
+            Err(error) => Report::early(VERB.command, Some(world), error),
+        };
+    }
+    let stored = serde_json::to_value(options).unwrap_or_default();
+    let beside = if options.gives_up.is_some() { Beside::Allow } else { Beside::Refuse };
+    match drive::begin(invocation, connected, VERB, stored, &facts, (options.takeover, beside)).await {
+        Ok(begun) => match plan(invocation, connected, options, &facts, Some(begun.run()), Some(found)).await {
+            Ok(plan) => drive::run(invocation, connected, VERB, begun, &plan).await,
+            Err(error) => begun.give_up(VERB, world, error).await,
+        },
+        Err(error) => Report::early(VERB.command, Some(world), error),
+    }
+}
+
+/// The choices that the run is made of. The images are not known before they are built.
+fn facts(config: &Config, work: &Work, options: &Options) -> Facts {
+    Facts {
+        version: Some(work.base.version.clone()),
+        previous: Some(work.base.version.clone()),
+        candidate: Some(Candidate { commit: work.commit.clone(), images: BTreeMap::new() }),
+        change: Some(Change {
+            images: BTreeMap::new(),
+            reason: options.reason.clone().unwrap_or_default(),
+            whole: options.services.len() == config.services.len(),
+        }),
+        ..Facts::default()
+    }
+}
+
+/// The plan. `found` is there when it begins, and not when it is taken up again: gates and question are history then.
+async fn plan(
+    invocation: &Invocation,
+    connected: &Connected,
+    options: &Options,
+    facts: &Facts,
+    run: Option<&RunId>,
+    found: Option<Found>,
+) -> Result<Plan> {
+    let config = Arc::new(invocation.config.clone());
+    let lost = || Error::internal("a hotfix without a branch, a commit or a release beneath it");
+    let name = HotfixName::of_branch(&options.branch).ok_or_else(lost)?;
+    let commit = &facts.candidate.as_ref().ok_or_else(lost)?.commit;
+    let base = facts.version.as_ref().ok_or_else(lost)?;
+    let question = {
+        let sheet = found.map(|found| Sheet { found: &found, options, config: &config }.text(&connected.world));
+        let phrase = name.to_string();
+        move |_: &RunState| Question { sheet: sheet.clone().unwrap_or_default(), phrase: phrase.clone() }
+    };
+    let gates = gates(invocation, connected, options, commit)?;
+    let mut plan = Plan::new(VERB.command).gates(gates).confirm(question);
+    let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);
+    if let Some(open) = &options.gives_up {
+        let why = format!("given up by {} for another try of {}", invocation.who(), options.branch);
+        plan = plan.step(runs::GiveUp { runs: Runs::new(maps.clone()), run: open.clone(), why });
+    }
+    let git = &connected.git;
+    let mut affected = Config::clone(&config);
+    affected.services.retain(|service| options.services.contains(&service.name));
+    plan = plan
+        .step(steps::PushBranch { git: Arc::clone(git), branch: options.branch.clone(), later: options.direct })
+        .step(steps::BuildImages {
+            git: Arc::clone(git),
+            aws: connected.production.aws.clone(),
+            config: affected.clone(),
+            builder: options.builder.or(config.hotfix.builder),
+        })
+        .step(steps::ScanFindings { aws: connected.production.aws.clone(), config: affected })
+        .step(debts(invocation, options, &maps, run, commit));
+    let overlay = steps::ChangeOverlay {
+        git: Arc::clone(git),
+        config: Config::clone(&config),
+        run: run.cloned(),
+        subject: format!("fix(production): hotfix {name} on {base}"),
+        later: options.direct,
+        last: steps::LastEdit::default(),
+    };
+    let application = config.argo.application.clone();
+    plan = if options.direct {
+        let applications = connected.applications.clone();
+        plan.step(steps::PauseSync { applications, application: application.clone(), consent: options.pause_sync })
+            .step(rollback::apply(connected, &config))
+    } else {
+        plan.step(steps::FreeArgo {
+            applications: connected.applications.clone(),
+            argo: config.argo.clone(),
+            terminate: options.terminate_sync,
+        })
+        .step(overlay.clone())
+        .step(steps::ArgoSync {
+            applications: connected.applications.clone(),
+            git: Arc::clone(git),
+            argo: config.argo.clone(),
+            terminate: options.terminate_sync,
+            past: Some("gospel-release hotfix ship --direct --pause-sync --reason TEXT"),
+        })
+    };
+    plan = rollback::arrived(connected, &config, |name| options.services.contains(name), plan)?;
+    if options.direct {
+        plan = plan
+            .step(steps::Unreverted::new(rollback::apply(connected, &config), rollback::UNREVERTED))
+            .step(overlay)
+            .step(steps::ResumeSync { applications: connected.applications.clone(), application });
+    }
+    Ok(plan.step_if(promote::webhook(invocation, &config, steps::News::Hotfixed)?))
+}
+
+/// What can be asked is asked; the rest is waived by name.
+fn gates(
+    invocation: &Invocation,
+    connected: &Connected,
+    options: &Options,
+    commit: &CommitSha,
+) -> Result<Vec<Box<dyn Gate>>> {
+    let config = &invocation.config;
+    let production = &connected.production;
+    let waiver = gates::Waiver {
+        who: invocation.who(),
+        why: format!("hotfix: {}", options.reason.clone().unwrap_or_default()),
+        until: None,
+    };
+    let way_back = gates::Rollback {
+        config: config.clone(),
+        aws: production.aws.clone(),
+        workloads: production.workloads.clone(),
+        secrets: ExternalSecrets::new(&production.cluster, &config.production.namespace),
+        git: Arc::clone(&connected.git),
+        databases: Database::all(config, &config.production, false, &production.cluster, &invocation.env)
+            .unwrap_or_default(),
+        first_release: None,
+    };
+    let mut gates: Vec<Box<dyn Gate>> = vec![
+        Box::new(checklist::HotfixCi {
+            github: connected.github.clone(),
+            commit: commit.clone(),
+            branch: config.repository.main.clone(),
+            limits: config.gates.clone(),
+            waiver: waiver.clone(),
+        }),
+        Box::new(checklist::NoMigrations { files: options.migrations.clone() }),
+        Box::new(checklist::OrWaived {
+            gate: Box::new(checklist::WayBack { looks: way_back }),
+            waiver: waiver.clone(),
+        }),
+    ];
+    for (id, title) in checklist::WITHOUT {
+        gates.push(Box::new(checklist::WentWithout { id, title: title.to_owned(), waiver: waiver.clone() }));
+    }
+    Ok(gates)
+}
+
+/// What stays open once production runs it: written down before it does.
+fn debts(
+    invocation: &Invocation,
+    options: &Options,
+    maps: &ConfigMaps,
+    run: Option<&RunId>,
+    commit: &CommitSha,
+) -> steps::RecordDebts {
+    let run = run.cloned().unwrap_or_else(|| "dry-run".parse().expect("a DNS label"));
+    let debt = |kind| Debt {
+        kind,
+        owner: invocation.who(),
+        reason: options.reason.clone().unwrap_or_default(),
+        run: run.clone(),
+        opened: jiff::Timestamp::UNIX_EPOCH,
+        due: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let mut debts = vec![debt(DebtKind::NotMerged { branch: options.branch.clone(), commit: commit.clone() })];
+    debts.extend(options.direct.then(|| debt(DebtKind::LiveDiffers)));
+    debts.extend((options.direct && options.pause_sync).then(|| debt(DebtKind::SyncPaused)));
+    steps::RecordDebts {
+        register: Register::new(maps.clone(), debt::DEBTS),
+        debts,
+        waived: Some(debt(DebtKind::Waived { gate: String::new() })),
+        due_after: invocation.config.debt.due_after,
+    }
+}
+
+/// A run of this verb, taken up again.
+pub(in crate::ops) async fn plan_again(
+    invocation: &Invocation,
+    connected: &Connected,
+    options: &Options,
+    state: &RunState,
+) -> Result<Plan> {
+    plan(invocation, connected, options, &state.facts, Some(&state.header.run), None).await
+}
+
+/// The release beneath a hotfix, for people.
+pub(super) fn runs_now(live: Option<&Live>) -> String {
+    let Some(live) = live else { return "not known".to_owned() };
+    let release = live.release.as_ref().or(live.highest.as_ref()).map_or("no release".to_owned(), Version::to_string);
+    let hotfixes: Vec<String> = live.hotfixed.iter().map(|(name, tag)| format!("{name} {tag}")).collect();
+    if hotfixes.is_empty() { release } else { format!("{release} with {}", hotfixes.join(", ")) }
+}

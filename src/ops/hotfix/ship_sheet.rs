@@ -1,0 +1,82 @@
+//! What a person reads before a hotfix ships: few words, one decision.
+
+use crate::config::Config;
+use crate::domain::{ServiceName, WorldId, count, printable, wrapped};
+use crate::gates::hotfix::WITHOUT;
+
+use super::ship::{Found, Options, runs_now};
+
+/// A sheet is read in the narrowest terminal.
+const WIDTH: usize = 79;
+/// Paths shown by name; the rest is counted.
+const SHOWN: usize = 8;
+
+pub(super) struct Sheet<'a> {
+    pub found: &'a Found,
+    pub options: &'a Options,
+    pub config: &'a Config,
+}
+
+impl Sheet<'_> {
+    /// The sheet as text, at most 80 columns where names allow.
+    pub fn text(&self, world: &WorldId) -> String {
+        let work = &self.found.work;
+        let services = names(&self.options.services);
+        let mut lines = vec![
+            String::new(),
+            format!("Ship {} ({}) to production", work.name.branch(), work.commit.short()),
+            format!("  in         {}", world.cluster),
+            format!("             namespace {}", world.namespace),
+            format!("  runs now   {}", runs_now(self.found.live.as_ref())),
+            format!("  on top of  {} ({})", work.base.version, work.base.commit.short()),
+            format!("  changes    {}", paths(&work.changed)),
+            format!("  services   {services}; the others stay as they are"),
+        ];
+        if !self.found.left_out.is_empty() {
+            lines.push(format!("  left out   {}: changed, and not shipped", names(&self.found.left_out)));
+        }
+        if !self.found.elsewhere.is_empty() {
+            lines.push(format!("  not built  {}: outside every service", paths(&self.found.elsewhere)));
+        }
+        let tag = work.commit.hotfix_tag();
+        lines.push(match self.found.builder {
+            Some(builder) => format!("  build      {} from the commit, tag {tag}", builder.program()),
+            None => format!("  build      none: {tag} is in ECR"),
+        });
+        lines.push(format!("  how        {}", self.how()));
+        let without: Vec<&str> = WITHOUT.iter().map(|(id, _)| *id).collect();
+        lines.push(format!("  without    {}: waived by name, a debt each", without.join(", ")));
+        lines.push(
+            "  afterwards gospel-release hotfix finish: release tag, merge to main; a debt until then".to_owned(),
+        );
+        lines.push(format!("  reason     {}", printable(self.options.reason.as_deref().unwrap_or_default())));
+        if let Some(run) = &self.options.gives_up {
+            lines.push(format!("  gives up   run {run}, an earlier try of this hotfix: it is closed as it stands"));
+        }
+        lines.push(String::new());
+        let wrapped: Vec<String> = lines.iter().flat_map(|line| wrapped(line, WIDTH, 13)).collect();
+        wrapped.join("\n") + "\n"
+    }
+
+    fn how(&self) -> String {
+        if self.options.direct {
+            let sync = if self.options.pause_sync { "; automated sync is paused meanwhile" } else { "" };
+            return format!("images are applied directly, past Git; the commit follows when it can{sync}: a debt");
+        }
+        format!(
+            "by digest, in one commit to {}/kustomization.yaml on {}, which Argo CD syncs",
+            self.config.production.overlay, self.config.repository.main
+        )
+    }
+}
+
+fn names(services: &[ServiceName]) -> String {
+    let names: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
+    names.join(", ")
+}
+
+fn paths(paths: &[String]) -> String {
+    let shown: Vec<String> = paths.iter().take(SHOWN).map(|path| printable(path)).collect();
+    let more = paths.len().saturating_sub(SHOWN);
+    if more > 0 { format!("{} and {} more", shown.join(", "), count(more, "file")) } else { shown.join(", ") }
+}

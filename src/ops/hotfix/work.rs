@@ -1,0 +1,89 @@
+//! The hotfix in the checkout: its branch, its commit, the release beneath it, and what it changes.
+
+use std::collections::BTreeSet;
+
+use crate::adapters::git::{Git, ReleaseTag};
+use crate::config::Config;
+use crate::config::model::Service;
+use crate::domain::{CommitSha, HotfixName, ServiceName};
+use crate::error::{Error, Result};
+
+/// What HEAD has.
+pub(super) struct Work {
+    pub name: HotfixName,
+    pub commit: CommitSha,
+    /// The newest release below it.
+    pub base: ReleaseTag,
+    /// Paths that differ from the base.
+    pub changed: Vec<String>,
+    /// Files that Git does not know: not in the hotfix.
+    pub unknown: Vec<String>,
+}
+
+impl Work {
+    /// Looks at HEAD.
+    ///
+    /// # Errors
+    /// Usage, with the command that mends it: another branch, changes that no commit has, nothing on top of a release.
+    pub async fn look(git: &Git) -> Result<Self> {
+        git.ensure_work_tree()?;
+        let branch = git.head_branch()?.unwrap_or_else(|| "no branch".to_owned());
+        let Some(name) = HotfixName::of_branch(&branch) else {
+            return Err(Error::usage(format!("the checkout is on {branch}, and not on a hotfix branch"))
+                .hint("gospel-release hotfix start NAME begins one")
+                .hint("or go to it: git switch hotfix/NAME"));
+        };
+        let uncommitted = git.uncommitted().await?;
+        if !uncommitted.changed.is_empty() {
+            let error = Error::usage("the work tree has changes that no commit has; what ships is a commit");
+            let error = uncommitted.changed.iter().take(10).fold(error, |error, path| error.seen(path.clone()));
+            return Err(error.hint("git commit -a").hint("or, if they are not part of it: git stash"));
+        }
+        let Some(commit) = git.branch(&branch)? else {
+            return Err(Error::usage(format!("{branch} has no commit")).hint("gospel-release hotfix start NAME"));
+        };
+        let base = base(git, &name, &commit)?;
+        let changed = git.changed_paths(&base.commit, &commit)?;
+        Ok(Self { name, commit, base, changed, unknown: uncommitted.unknown })
+    }
+
+    /// The services whose code it changes.
+    pub fn services(&self, config: &Config) -> BTreeSet<ServiceName> {
+        let touched = |service: &&Service| {
+            let dir = format!("{}/", config.path_of(service));
+            self.changed.iter().any(|path| path.starts_with(&dir))
+        };
+        config.services.iter().filter(touched).map(|service| service.name.clone()).collect()
+    }
+
+    /// Paths that belong to no service.
+    pub fn elsewhere(&self, config: &Config) -> Vec<String> {
+        let dirs: Vec<String> = config.services.iter().map(|service| format!("{}/", config.path_of(service))).collect();
+        let outside = |path: &&String| !dirs.iter().any(|dir| path.starts_with(dir));
+        self.changed.iter().filter(outside).cloned().collect()
+    }
+}
+
+/// The newest release that lies below the commit.
+fn base(git: &Git, name: &HotfixName, commit: &CommitSha) -> Result<ReleaseTag> {
+    let tags = git.release_tags()?;
+    if let Some(tag) = tags.iter().find(|tag| tag.commit == *commit) {
+        return Err(Error::usage(format!("{} has nothing on top of {}", name.branch(), tag.tag))
+            .hint("commit the fix first: git commit -a"));
+    }
+    below(git, &tags, commit)?.ok_or_else(|| {
+        Error::usage(format!("{} is not on top of a release", name.branch()))
+            .hint("gospel-release hotfix start NAME begins a branch at what production runs")
+            .hint("then: git cherry-pick the commits of this one")
+    })
+}
+
+/// The newest release strictly below a commit.
+pub(super) fn below(git: &Git, tags: &[ReleaseTag], commit: &CommitSha) -> Result<Option<ReleaseTag>> {
+    for tag in tags.iter().rev() {
+        if tag.commit != *commit && git.is_ancestor(&tag.commit, commit)? {
+            return Ok(Some(tag.clone()));
+        }
+    }
+    Ok(None)
+}
