@@ -150,7 +150,7 @@ async fn plan_again(
             let mut options: hotfix::ShipOptions = serde_json::from_value(stored()).unwrap_or_default();
             options.terminate_sync |= args.consent.terminate_sync;
             options.pause_sync |= args.pause_sync;
-            Ok((hotfix::ship::VERB, hotfix::ship::plan_again(invocation, connected, &options, state).await?))
+            Ok((hotfix::ship::VERB, hotfix::ship::plan_again(invocation, connected, &options, state)?))
         }
         other => Err(Error::config(format!(
             "run {} is of a verb that this gospel-release does not know: {other}",

@@ -163,24 +163,21 @@ impl BuildImages {
         let failed = error.evidence().iter().cloned().fold(failed, Error::seen);
         another_tag(failed)
     }
+}
 
-    fn done(&self, images: BTreeMap<ServiceName, Digest>, facts: &Facts, how: &str) -> Result<Done> {
-        let commit = &super::candidate(facts)?.commit;
-        let tag = commit.hotfix_tag();
-        let evidence = Evidence::new(format!("{} {how}", count(images.len(), "image"))).from(format!("ECR, tag {tag}"));
-        let evidence = images
-            .iter()
-            .fold(evidence, |evidence, (name, digest)| evidence.fact(name.as_str(), digest.as_str(), true));
-        let entry = |digest: &Digest| OverlayImage { name: None, tag: Some(tag.clone()), digest: Some(digest.clone()) };
-        let new = |(name, digest): (&ServiceName, &Digest)| {
-            (name.clone(), NewImage { entry: entry(digest), digest: Some(digest.clone()) })
-        };
-        let change = Change { images: images.iter().map(new).collect(), ..super::change(facts)?.clone() };
-        let shipped = |(name, digest): (ServiceName, Digest)| (name, Shipped { digest, soaked: false });
-        Ok(Done::new(evidence)
-            .learn(Fact::Change(change))
-            .learn(Fact::Shipped(images.into_iter().map(shipped).collect())))
-    }
+fn done(images: BTreeMap<ServiceName, Digest>, facts: &Facts, how: &str) -> Result<Done> {
+    let commit = &super::candidate(facts)?.commit;
+    let tag = commit.hotfix_tag();
+    let evidence = Evidence::new(format!("{} {how}", count(images.len(), "image"))).from(format!("ECR, tag {tag}"));
+    let evidence =
+        images.iter().fold(evidence, |evidence, (name, digest)| evidence.fact(name.as_str(), digest.as_str(), true));
+    let entry = |digest: &Digest| OverlayImage { name: None, tag: Some(tag.clone()), digest: Some(digest.clone()) };
+    let new = |(name, digest): (&ServiceName, &Digest)| {
+        (name.clone(), NewImage { entry: entry(digest), digest: Some(digest.clone()) })
+    };
+    let change = Change { images: images.iter().map(new).collect(), ..super::change(facts)?.clone() };
+    let shipped = |(name, digest): (ServiceName, Digest)| (name, Shipped { digest, soaked: false });
+    Ok(Done::new(evidence).learn(Fact::Change(change)).learn(Fact::Shipped(images.into_iter().map(shipped).collect())))
 }
 
 /// Drives a program to its end, or kills it when a stop is asked for.
@@ -238,7 +235,7 @@ impl Step for BuildImages {
             }
             let images = there.into_iter().filter_map(|(name, digest)| Some((name, digest?))).collect();
             let how = if io.intended { "built and pushed" } else { "in ECR already; nothing was built" };
-            Ok(Probe::Done(self.done(images, facts, how)?))
+            Ok(Probe::Done(done(images, facts, how)?))
         })
     }
 

@@ -21,10 +21,10 @@ impl PushBranch {
         let found = self.git.remote_refs(&name).await?;
         found.iter().find(|found| found.name == name).map(|found| found.sha.parse()).transpose()
     }
+}
 
-    fn left(&self, error: &Error) -> Done {
-        Done::said(format!("left for later: {error}"))
-    }
+fn left(error: &Error) -> Done {
+    Done::said(format!("left for later: {error}"))
 }
 
 impl Step for PushBranch {
@@ -47,7 +47,7 @@ impl Step for PushBranch {
             let commit = &super::candidate(facts)?.commit;
             let there = match self.there().await {
                 Ok(there) => there,
-                Err(error) if self.later => return Ok(Probe::Done(self.left(&error))),
+                Err(error) if self.later => return Ok(Probe::Done(left(&error))),
                 Err(error) => return Err(error),
             };
             Ok(match there {
@@ -76,7 +76,7 @@ impl Step for PushBranch {
             let commit = &super::candidate(facts)?.commit;
             match self.git.push_branch(commit, &self.branch).await {
                 Ok(_) => Ok(Act::Done(Done::new(Evidence::new("pushed").fact("commit", commit.as_str(), None)))),
-                Err(error) if self.later => Ok(Act::Done(self.left(&error))),
+                Err(error) if self.later => Ok(Act::Done(left(&error))),
                 Err(error) => Err(error),
             }
         })

@@ -248,7 +248,7 @@ async fn go(invocation: &mut Invocation, connected: &Connected, found: Found, op
     let world = connected.world.clone();
     let facts = facts(&invocation.config, &found.work, options);
     if invocation.dry_run {
-        return match plan(invocation, connected, options, &facts, None, Some(found)).await {
+        return match plan(invocation, connected, options, &facts, None, Some(found)) {
             Ok(plan) => drive::dry_run(invocation, connected, VERB, facts, &plan).await,
             Err(error) => Report::early(VERB.command, Some(world), error),
         };
@@ -256,7 +256,7 @@ async fn go(invocation: &mut Invocation, connected: &Connected, found: Found, op
     let stored = serde_json::to_value(options).unwrap_or_default();
     let beside = if options.gives_up.is_some() { Beside::Allow } else { Beside::Refuse };
     match drive::begin(invocation, connected, VERB, stored, &facts, (options.takeover, beside)).await {
-        Ok(begun) => match plan(invocation, connected, options, &facts, Some(begun.run()), Some(found)).await {
+        Ok(begun) => match plan(invocation, connected, options, &facts, Some(begun.run()), Some(found)) {
             Ok(plan) => drive::run(invocation, connected, VERB, begun, &plan).await,
             Err(error) => begun.give_up(VERB, world, error).await,
         },
@@ -280,7 +280,7 @@ fn facts(config: &Config, work: &Work, options: &Options) -> Facts {
 }
 
 /// The plan. `found` is there when it begins, and not when it is taken up again: gates and question are history then.
-async fn plan(
+fn plan(
     invocation: &Invocation,
     connected: &Connected,
     options: &Options,
@@ -429,13 +429,13 @@ fn debts(
 }
 
 /// A run of this verb, taken up again.
-pub(in crate::ops) async fn plan_again(
+pub(in crate::ops) fn plan_again(
     invocation: &Invocation,
     connected: &Connected,
     options: &Options,
     state: &RunState,
 ) -> Result<Plan> {
-    plan(invocation, connected, options, &state.facts, Some(&state.header.run), None).await
+    plan(invocation, connected, options, &state.facts, Some(&state.header.run), None)
 }
 
 /// The release beneath a hotfix, for people.
