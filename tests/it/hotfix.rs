@@ -186,7 +186,7 @@ fn ship_brings_one_commit_to_production() {
     .into();
     assert_eq!(debts(&world), owed, "{ran}");
     let late = world.tool(&["status", "--set", "debt.due_after=1s"]);
-    late.says("gospel-release hotfix finish").says("hotfix/login");
+    late.says("merge it to main").says("hotfix/login");
     // Once more: nothing is built, pushed or committed twice.
     let refs = world.refs();
     ship(&world, &[]).ended(0).says("already").says("nothing was changed");
