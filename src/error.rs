@@ -271,6 +271,21 @@ impl std::error::Error for Error {
     }
 }
 
+/// The texts of an error and all below it in one line, without repetition.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !more.is_empty() && !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// `result.attempting(|| "list pods in …")`: says what was attempted when an error passes by.
 pub trait Attempting<T> {
     fn attempting(self, what: impl FnOnce() -> String) -> Result<T>;
@@ -296,5 +311,11 @@ mod tests {
         assert!(error.is_transient());
         assert_eq!(error.hints(), ["gospel-release resume"]);
         assert_eq!(error.causes(), ["connection reset"]);
+    }
+
+    #[test]
+    fn a_chain_tells_each_cause_once() {
+        let error = Error::outside("read the table: reset").because(Error::outside("reset").because("closed by peer"));
+        assert_eq!(chain(&error), "read the table: reset: closed by peer");
     }
 }

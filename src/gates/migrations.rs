@@ -8,7 +8,7 @@ use crate::adapters::migrate::{Migration, RiskLevel, migrations_at, pending, ris
 use crate::adapters::postgres::MigrationState;
 use crate::domain::{CommitSha, Evidence, ServiceName, count, printable};
 use crate::engine::{BoxFuture, Checked, Facts, Gate, StepIo};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::monitor::databases::Database;
 
 use super::words::{candidate, some};
@@ -65,16 +65,12 @@ impl Migrations {
                 dir: staging.migrations.clone(),
                 migrations,
                 risks,
-                staging: tested.map_err(|error| told(&error)),
-                production: live.map_err(|error| told(&error)),
+                staging: tested.map_err(|error| chain(&error)),
+                production: live.map_err(|error| chain(&error)),
             })
         });
         futures::future::try_join_all(looked).await
     }
-}
-
-fn told(error: &Error) -> String {
-    std::iter::once(error.to_string()).chain(error.causes()).collect::<Vec<_>>().join(": ")
 }
 
 /// What is known of one service's schema.

@@ -8,7 +8,7 @@ use crate::adapters::retry::Retry;
 use crate::config::Config;
 use crate::config::model::Environment;
 use crate::domain::{Evidence, ServiceName, count, duration, printable};
-use crate::error::Result;
+use crate::error::{Result, chain};
 
 /// Each service's endpoints in one environment.
 #[derive(Clone)]
@@ -88,7 +88,7 @@ impl Endpoints {
                 Err(error) => {
                     look.ok = false;
                     look.unanswered = true;
-                    look.said = std::iter::once(error.to_string()).chain(error.causes()).collect::<Vec<_>>().join(": ");
+                    look.said = chain(&error);
                     break;
                 }
             }

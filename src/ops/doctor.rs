@@ -8,7 +8,7 @@ use crate::adapters::git::Git;
 use crate::config::Config;
 use crate::config::model::Environment;
 use crate::domain::printable;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, chain};
 use crate::monitor::databases::Database;
 use crate::monitor::endpoints::Endpoints;
 use crate::monitor::metrics::Metrics;
@@ -68,11 +68,10 @@ fn good(about: impl Into<String>, said: impl Into<String>) -> Look {
 }
 
 fn bad(about: impl Into<String>, error: &Error) -> Look {
-    let said: Vec<String> = std::iter::once(error.to_string()).chain(error.causes()).collect();
     Look {
         about: about.into(),
         ok: false,
-        said: said.join(": "),
+        said: chain(error),
         fix: error.hints().first().cloned(),
         kind: Some(error.kind()),
     }

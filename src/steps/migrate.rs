@@ -8,7 +8,7 @@ use crate::adapters::migrate::{Migration, export, migrations_at, pending, up};
 use crate::adapters::postgres::redirected;
 use crate::domain::{Evidence, ServiceName, count};
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
-use crate::error::{Attempting, Class, Error, Result};
+use crate::error::{Attempting, Class, Error, Result, chain};
 use crate::monitor::databases::Database;
 
 /// Brings every database to the candidate's highest migration.
@@ -70,8 +70,7 @@ impl Step for Migrate {
         Box::pin(async move {
             let missing = match self.missing(facts).await {
                 Err(error) if error.classified() == Class::NeedsHuman => {
-                    let why: Vec<String> = std::iter::once(error.to_string()).chain(error.causes()).collect();
-                    return Ok(Probe::Conflict(why.join(": ")));
+                    return Ok(Probe::Conflict(chain(&error)));
                 }
                 other => other?,
             };

@@ -7,7 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, Result, chain};
 
 /// Error codes that ask for patience (AWS SDKs and Tools Reference Guide, "Retry behavior"; `LimitExceeded` is not one).
 const THROTTLING: [&str; 14] = [
@@ -138,20 +138,6 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
         next = error.source();
     }
     None
-}
-
-/// The texts of an error and all below it, without repetition.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !more.is_empty() && !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::{Class, Error};
+use crate::error::{Class, Error, chain};
 
 /// An answer 429, with the server's own Retry-After: the client library drops the header.
 #[derive(Debug)]
@@ -80,20 +80,6 @@ fn upgrade(ours: Error, cause: &kube::client::UpgradeConnectionError) -> Error {
         _ => Class::Terminal,
     };
     ours.class(class).because(cause.to_string())
-}
-
-/// The texts of an error and all below it, without repetition.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !more.is_empty() && !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
