@@ -5,7 +5,7 @@ use crate::adapters::migrate::{Migration, Risk, migrations_at, risk};
 use crate::config::Config;
 use crate::domain::{Changes, CommitSha, ServiceName, Version};
 use crate::engine::Facts;
-use crate::error::{Error, Result};
+use crate::error::{Attempting, Error, Result};
 use crate::monitor::databases::Database;
 
 /// The release in detail.
@@ -119,7 +119,7 @@ pub async fn pending_migrations(
     candidate: &CommitSha,
 ) -> Result<Vec<PendingMigration>> {
     let looked = databases.iter().map(async |database| {
-        let state = database.state().await?;
+        let state = database.state().await.attempting(|| format!("look at the database of {}", database.service))?;
         let all = migrations_at(git, candidate, &database.migrations)?;
         let missing = crate::adapters::migrate::pending(&all, &state)?;
         missing

@@ -171,7 +171,7 @@ pub(super) async fn plan(
     let databases = Database::all(&config, &config.production, false, &production.cluster, &invocation.env)?;
     let prepared = Prepared::of(&config, git, facts)?;
     let candidate = facts.candidate.as_ref().ok_or_else(|| Error::internal("no candidate"))?;
-    let migrations = pending_migrations(git, &databases, &candidate.commit).await.unwrap_or_default();
+    let migrations = pending_migrations(git, &databases, &candidate.commit).await;
     let summary = prepared.summary();
     let notes = prepared.changes.notes(Some(&format!("https://github.com/{}", config.repository.slug)));
     let question = {

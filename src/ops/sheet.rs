@@ -1,9 +1,9 @@
 //! The release sheet: what a person reads before typing the version.
 
 use crate::config::Config;
-use crate::domain::Changes;
-use crate::domain::{Digest, ServiceName, Version, count, printable, short_digest, wrapped};
+use crate::domain::{Changes, Digest, ServiceName, Version, count, printable, short_digest, wrapped};
 use crate::engine::{Facts, RunState};
+use crate::error::{Result, chain};
 
 use super::prepare::{PendingMigration, Prepared};
 
@@ -15,7 +15,8 @@ pub struct Sheet<'a> {
     pub prepared: &'a Prepared,
     /// What production runs now.
     pub live: &'a BTreeMap<ServiceName, Digest>,
-    pub migrations: &'a [PendingMigration],
+    /// What production has yet to run, or why that is not known.
+    pub migrations: &'a Result<Vec<PendingMigration>>,
 }
 
 /// A sheet is read in the narrowest terminal.
@@ -44,7 +45,7 @@ impl Sheet<'_> {
         line(&format!("  commit     {}", self.commit(facts)));
         self.changes().iter().for_each(|text| line(text));
         self.images(facts).iter().for_each(|text| line(text));
-        self.migrations().iter().for_each(|text| line(text));
+        migrations(self.migrations).iter().for_each(|text| line(text));
         Self::way_back(facts).iter().for_each(|text| line(text));
         self.risks().iter().for_each(|text| line(text));
         line("");
@@ -109,21 +110,6 @@ impl Sheet<'_> {
         out
     }
 
-    fn migrations(&self) -> Vec<String> {
-        if self.migrations.is_empty() {
-            return vec!["  migrations none".to_owned()];
-        }
-        let mut out = Vec::new();
-        for (index, pending) in self.migrations.iter().enumerate() {
-            let title = if index == 0 { "migrations" } else { "" };
-            let level = format!("{:?}", pending.risk.level).to_lowercase();
-            let migration = &pending.migration;
-            out.push(format!("  {title:<10} {}: {} {} ({level})", pending.service, migration.version, migration.name));
-            out.extend(pending.risk.reasons.iter().take(3).map(|reason| format!("             {reason}")));
-        }
-        out
-    }
-
     fn way_back(facts: &Facts) -> Vec<String> {
         let Some(rollback) = &facts.rollback else { return vec!["  way back   not known".to_owned()] };
         let target = rollback.target.as_ref().map_or("none".to_owned(), ToString::to_string);
@@ -153,5 +139,37 @@ impl Sheet<'_> {
         }
         let line = |(index, risk): (usize, &String)| format!("  {:<10} {risk}", if index == 0 { "risks" } else { "" });
         risks.iter().enumerate().map(line).collect()
+    }
+}
+
+fn migrations(known: &Result<Vec<PendingMigration>>) -> Vec<String> {
+    let pending = match known {
+        Ok(pending) if pending.is_empty() => return vec!["  migrations none".to_owned()],
+        Ok(pending) => pending,
+        Err(error) => return vec![format!("  migrations not known: {}", printable(&chain(error)))],
+    };
+    let mut out = Vec::new();
+    for (index, pending) in pending.iter().enumerate() {
+        let title = if index == 0 { "migrations" } else { "" };
+        let level = format!("{:?}", pending.risk.level).to_lowercase();
+        let migration = &pending.migration;
+        let name = printable(&migration.name);
+        out.push(format!("  {title:<10} {}: {} {name} ({level})", pending.service, migration.version));
+        out.extend(pending.risk.reasons.iter().take(3).map(|reason| format!("             {}", printable(reason))));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn migrations_that_cannot_be_read_are_not_none() {
+        assert_eq!(migrations(&Ok(Vec::new())), ["  migrations none"]);
+        let error = Error::outside("read schema_migrations of auth").because("connection refused");
+        let said = "  migrations not known: read schema_migrations of auth: connection refused";
+        assert_eq!(migrations(&Err(error)), [said]);
     }
 }
