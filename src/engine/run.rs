@@ -441,15 +441,10 @@ fn unanswered(error: &Error) -> Checked {
     Checked { verdict: Verdict::Unknown, evidence, fix: error.hints().first().cloned(), facts: Vec::new() }
 }
 
+/// Names the gates and what mends them. What they saw was told with each verdict, and is not told again.
 fn blocked_by(blocked: Vec<(String, Checked)>) -> Error {
     let names: Vec<&str> = blocked.iter().map(|(id, _)| id.as_str()).collect();
     let gates = if names.len() == 1 { "gate" } else { "gates" };
-    let mut error = Error::new(Kind::GateBlocked, format!("blocked by {} {gates}: {}", names.len(), names.join(", ")));
-    for (id, checked) in &blocked {
-        error = error.seen(format!("{id}: {} — {}", checked.verdict.word(), checked.evidence.summary));
-        for wrong in checked.evidence.wrong().take(10) {
-            error = error.seen(format!("  {}: {}", wrong.of, wrong.seen));
-        }
-    }
+    let error = Error::new(Kind::GateBlocked, format!("blocked by {} {gates}: {}", names.len(), names.join(", ")));
     blocked.into_iter().filter_map(|(_, checked)| checked.fix).fold(error, Error::hint)
 }

@@ -237,5 +237,6 @@ pub(super) async fn dry_run(
         None => Report { outcome: "planned".into(), ..Report::empty(verb.command, world) },
     };
     report.version = version.map(|version| version.to_string());
+    report.gates = report::gates(engine.verdicts());
     report
 }

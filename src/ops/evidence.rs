@@ -59,6 +59,10 @@ pub fn markdown(state: &RunState, report: &Report) -> String {
     for (id, gate) in &state.gates {
         out.push_str(&format!("| {id} | {} | {} |\n", gate.verdict.word(), escape(&gate.evidence.summary)));
     }
+    for (id, gate) in state.gates.iter().filter(|(_, gate)| !gate.verdict.lets_through()) {
+        out.push_str(&format!("\n### {id}: {}\n\n", escape(&gate.title)));
+        facts(&mut out, &gate.evidence);
+    }
     out.push_str("\n## Steps\n");
     for planned in &header.steps {
         match state.steps.get(&planned.id) {
@@ -72,6 +76,10 @@ pub fn markdown(state: &RunState, report: &Report) -> String {
 
 fn step(out: &mut String, title: &str, evidence: &Evidence) {
     out.push_str(&format!("\n### {}\n\n{}\n", escape(title), escape(&evidence.summary)));
+    facts(out, evidence);
+}
+
+fn facts(out: &mut String, evidence: &Evidence) {
     for fact in &evidence.facts {
         out.push_str(&format!("- {}: {}\n", escape(&fact.of), escape(&fact.seen)));
     }

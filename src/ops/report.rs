@@ -1,10 +1,12 @@
 //! The result of a verb that runs a plan: one JSON document, or a few lines.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::{WorldId, duration};
-use crate::engine::{Ended, Facts, RunState, StepState};
+use crate::engine::{Ended, Facts, GateState, RunState, StepState};
 use crate::error::{Error, Kind};
 
 /// What `--output json` prints, and what the evidence bundle begins with.
@@ -69,6 +71,17 @@ fn only(facts: &Facts) -> Vec<String> {
     partial.flat_map(|change| change.images.keys()).map(ToString::to_string).collect()
 }
 
+/// Each gate as a document of its own.
+#[must_use]
+pub fn gates(decided: &BTreeMap<String, GateState>) -> Vec<Value> {
+    let values = decided.iter().map(|(id, gate)| {
+        let mut value = serde_json::to_value(gate).unwrap_or_default();
+        value["id"] = json!(id);
+        value
+    });
+    values.collect()
+}
+
 impl Report {
     /// A report of nothing yet.
     #[must_use]
@@ -107,11 +120,6 @@ impl Report {
     #[must_use]
     pub fn of(command: &'static str, state: &RunState, success: &str, failure: Option<Error>) -> Self {
         let facts = &state.facts;
-        let gates = state.gates.iter().map(|(id, gate)| {
-            let mut value = serde_json::to_value(gate).unwrap_or_default();
-            value["id"] = json!(id);
-            value
-        });
         let steps = state.header.steps.iter().map(|planned| match state.steps.get(&planned.id) {
             Some(StepState::Done { title, evidence }) => {
                 json!({"id": planned.id, "title": title, "state": "done", "evidence": evidence})
@@ -130,7 +138,7 @@ impl Report {
             outcome: failure.as_ref().map_or(success, |error| outcome(error.kind())).to_owned(),
             exit: failure.as_ref().map_or(0, |error| error.kind().exit_code()),
             world: Some(state.header.world.clone()),
-            gates: gates.collect(),
+            gates: gates(&state.gates),
             steps: steps.collect(),
             images: images.collect(),
             only: only(facts),

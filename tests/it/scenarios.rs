@@ -194,6 +194,27 @@ fn soaked_bytes_demanded() {
     ran.ended(10).says("never soaked").says("gospel-release rollback --to v1.1.1");
 }
 
+/// What a blocking gate saw is told with its verdict and nowhere else; the documents hold it too, a dry run's as well.
+#[test]
+fn what_a_blocking_gate_saw_is_told_once() {
+    let world = World::serve("ci-red", SPEED);
+    let seen = "failure, required, by github-actions";
+    for flag in ["--yes", "--dry-run"] {
+        let ran = world.tool(&["promote", flag, "--output", "json"]);
+        ran.ended(10);
+        assert_eq!(ran.stderr.matches(seen).count(), 1, "{ran}");
+        let report = ran.json();
+        let ci =
+            report["gates"].as_array().unwrap().iter().find(|gate| gate["id"] == "ci").expect("the gate ci").clone();
+        assert_eq!(ci["verdict"], "fail");
+        assert!(ci["evidence"]["facts"].to_string().contains(seen), "{ci}");
+        if let Some(bundle) = report["evidence"].as_str() {
+            let filed = std::fs::read_to_string(std::path::Path::new(bundle).join("report.md")).unwrap();
+            assert_eq!(filed.matches(seen).count(), 1, "{filed}");
+        }
+    }
+}
+
 #[test]
 fn every_scenario_is_tried() {
     let mut list = std::process::Command::new(crate::support::BIN);
