@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Class, Error, Kind, Result};
 
@@ -30,6 +31,20 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
 }
+
+/// What is heard of a program while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// A line of its standard output, without the line break.
+    Line(&'a str),
+    /// A second went by.
+    Second,
+}
+
+/// Longest line that is handed over whole; the rest of a longer one is dropped.
+const LONGEST_LINE: usize = 1024 * 1024;
+/// How long an interrupted program may take to end before it is killed.
+const GRACE: Duration = Duration::from_secs(120);
 
 impl Finished {
     #[must_use]
@@ -208,6 +223,86 @@ impl Program {
         Err(finished.last_errors(5).into_iter().fold(error, Error::seen))
     }
 
+    /// As [`Program::output`], with standard output written to a file.
+    pub async fn output_to(self, file: std::fs::File) -> Result<Finished> {
+        let shown = self.shown();
+        let mut command = self.command();
+        command.stdout(file);
+        let child = command.spawn().map_err(|error| self.cannot_start(error))?;
+        match tokio::time::timeout(self.timeout, child.wait_with_output()).await {
+            Ok(Ok(output)) => Ok(Finished { code: output.status.code(), stdout: Vec::new(), stderr: output.stderr }),
+            Ok(Err(error)) => Err(Error::outside(format!("run {shown}")).because(error)),
+            Err(_) => Err(too_long(&shown, self.timeout)),
+        }
+    }
+
+    /// Runs it to its end and hands over each line of its standard output as it comes; `stdout` stays empty.
+    ///
+    /// It has a process group of its own, so that a Ctrl-C at the terminal reaches us alone. When `cancel` is set, or its time is
+    /// over, it is interrupted (SIGINT), once, and waited for: a program that holds a lock elsewhere must be able to give it back.
+    pub async fn follow(self, cancel: &CancellationToken, mut hear: impl FnMut(Heard<'_>)) -> Result<Finished> {
+        let shown = self.shown();
+        let mut child = self.command().process_group(0).spawn().map_err(|error| self.cannot_start(error))?;
+        let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+        let interrupt = || {
+            if let Some(pid) = pid {
+                // It may have ended meanwhile; then there is nobody to tell.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+            }
+        };
+        let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(Error::internal(format!("{shown} was started without its streams")));
+        };
+        let collect = tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            // What could be read until it broke off is still worth telling.
+            let _ = err.read_to_end(&mut bytes).await;
+            bytes
+        });
+        let failed = |error: std::io::Error| Error::outside(format!("run {shown}")).because(error);
+        let (mut lines, mut chunk) = (Lines::default(), vec![0_u8; 64 * 1024]);
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let limit = tokio::time::sleep(self.timeout);
+        tokio::pin!(limit);
+        let (mut asked, mut late) = (false, false);
+        loop {
+            tokio::select! {
+                read = out.read(&mut chunk) => match read.map_err(failed)? {
+                    0 => break,
+                    count => lines.take(&chunk[..count], &mut |line| hear(Heard::Line(line))),
+                },
+                _ = second.tick() => hear(Heard::Second),
+                () = cancel.cancelled(), if !asked => {
+                    asked = true;
+                    limit.set(tokio::time::sleep(GRACE));
+                    interrupt();
+                }
+                () = &mut limit => {
+                    if asked || late {
+                        break;
+                    }
+                    late = true;
+                    limit.set(tokio::time::sleep(GRACE));
+                    interrupt();
+                }
+            }
+        }
+        lines.end(&mut |line| hear(Heard::Line(line)));
+        // Its output is at its end: so is it, or it is past waiting for and killed when dropped.
+        let status = tokio::time::timeout(GRACE, child.wait()).await;
+        if late {
+            return Err(Error::new(
+                Kind::TimedOut,
+                format!("{shown} did not finish within {} s", self.timeout.as_secs()),
+            ));
+        }
+        let status = status
+            .map_err(|_| Error::outside(format!("{shown} does not end though it was interrupted")))?
+            .map_err(failed)?;
+        let stderr = collect.await.unwrap_or_default();
+        Ok(Finished { code: status.code(), stdout: Vec::new(), stderr })
+    }
+
     /// Runs it on our own terminal and streams, to its end; its exit code, or 128 and the signal's number.
     ///
     /// Signals that reach us are its business too: a terminal sends Ctrl-C to both; SIGTERM and SIGHUP are passed on.
@@ -302,6 +397,30 @@ impl Drop for Group {
     }
 }
 
+/// Bytes gathered into lines.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8], each: &mut dyn FnMut(&str)) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
+            let room = LONGEST_LINE.saturating_sub(self.0.len());
+            self.0.extend_from_slice(&text[..text.len().min(room)]);
+            if ended {
+                self.end(each);
+            }
+        }
+    }
+
+    fn end(&mut self, each: &mut dyn FnMut(&str)) {
+        if !self.0.is_empty() {
+            each(&String::from_utf8_lossy(&self.0));
+            self.0.clear();
+        }
+    }
+}
+
 /// Where a program is on PATH; `None` when it is not there.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -349,5 +468,38 @@ mod tests {
         assert!(!error.evidence().is_empty());
         let error = Program::new("sleep").arg("5").timeout(Duration::from_millis(50)).output().await.unwrap_err();
         assert!(error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn lines_are_handed_over_and_an_interrupt_is_waited_for() {
+        let script = "printf 'one\\ntwo'; trap 'echo; echo interrupted; exit 3' INT; while :; do sleep 0.05; done";
+        let (cancel, mut heard) = (CancellationToken::new(), Vec::new());
+        let program = Program::new("sh").args(["-c", script]);
+        let finished = program
+            .follow(&cancel, |what| match what {
+                Heard::Line(line) => {
+                    heard.push(line.to_owned());
+                    cancel.cancel();
+                }
+                Heard::Second => {}
+            })
+            .await
+            .unwrap();
+        assert_eq!(finished.code, Some(3));
+        assert_eq!(heard, ["one", "two", "interrupted"]);
+        let late = Program::new("sleep").arg("30").timeout(Duration::from_millis(50));
+        let error = late.follow(&CancellationToken::new(), |_| {}).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn output_goes_to_a_file() {
+        let mut file = tempfile::tempfile().unwrap();
+        let finished = Program::new("echo").arg("hello").output_to(file.try_clone().unwrap()).await.unwrap();
+        assert!(finished.success() && finished.stdout.is_empty());
+        let mut text = String::new();
+        std::io::Seek::rewind(&mut file).unwrap();
+        std::io::Read::read_to_string(&mut file, &mut text).unwrap();
+        assert_eq!(text, "hello\n");
     }
 }

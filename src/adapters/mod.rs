@@ -11,4 +11,5 @@ pub mod postgres;
 pub mod prometheus;
 pub mod reach;
 pub mod retry;
+pub mod terraform;
 pub mod webhook;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use super::{checklist, completions, config, doctor, hotfix, monitor, promote, rehearse, rollback, runs, tag};
+use super::{
+    checklist, completions, config, doctor, hotfix, monitor, promote, provision, rehearse, rollback, runs, tag,
+};
 use crate::ui::style::ColorChoice;
 
 const AFTER_HELP: &str = "\
@@ -37,6 +39,10 @@ impl Cli {
         if cli.global.interactive && cli.global.rehearse.is_none() {
             let message = "--interactive is for rehearsals: add --rehearse";
             return Err(Self::command().error(ErrorKind::MissingRequiredArgument, message));
+        }
+        if cli.global.output == Output::Markdown && !matches!(cli.command, Command::Provision(_)) {
+            let message = "--output markdown is for provision: use text or json here";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
         Ok(cli)
     }
@@ -113,6 +119,8 @@ pub enum Output {
     Text,
     /// One JSON document
     Json,
+    /// For a comment on a pull request (provision only)
+    Markdown,
 }
 
 /// Form of the stream of events.
@@ -131,6 +139,7 @@ pub enum Command {
     Checklist(checklist::Checklist),
     Tag(tag::Tag),
     Monitor(monitor::Monitor),
+    Provision(provision::Provision),
     Doctor(doctor::Doctor),
     Status(runs::Status),
     Resume(runs::Resume),
@@ -189,6 +198,8 @@ mod tests {
             "gospel-release promote --interactive",
             "gospel-release checklist attest smoke --note ok",
             "gospel-release tag -v1.2.0",
+            "gospel-release status --output markdown",
+            "gospel-release provision",
             "gospel-release",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod hotfix;
 pub mod monitor;
 pub mod promote;
+pub mod provision;
 pub mod reference;
 pub mod rehearse;
 pub mod rollback;

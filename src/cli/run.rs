@@ -228,6 +228,9 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
         Command::Runs(args) => return ops::runs::runs(&mut invocation, &args.action, out, json),
         Command::Checklist(args) => return ops::checklist::checklist(&mut invocation, &args, out, json).await,
         Command::Tag(args) => return ops::tag::tag(&mut invocation, &args, out, json).await,
+        Command::Provision(args) => {
+            return ops::provision::provision(&mut invocation, &args.action, out, cli.global.output).await;
+        }
         Command::Monitor(args) => return ops::monitor::monitor(&mut invocation, &args, out, json).await,
         Command::Doctor(_) => return ops::doctor::doctor(&mut invocation, out, json).await,
         Command::Config(_) | Command::Rehearse(_) | Command::Completions(_) | Command::Reference(_) => {

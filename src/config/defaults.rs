@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::model::{
     Announce, App, AppKind, Argo, Aws, Cluster, Config, Database, Debt, Environment, Gates, GitHub, Health, Hotfix,
-    Images, Lock, Migrations, Prometheus, Reach, Repository, Rollout, Service, TagRun, Watch, Workflow,
+    Images, Lock, Migrations, Prometheus, Provision, Reach, Repository, Rollout, Service, TagRun, Watch, Workflow,
     migrations_table,
 };
 
@@ -64,6 +64,7 @@ impl Default for Config {
             lock: Lock::default(),
             debt: Debt::default(),
             hotfix: Hotfix::default(),
+            provision: Provision::default(),
         }
     }
 }
@@ -217,6 +218,22 @@ impl Default for Hotfix {
             build_args: Vec::new(),
             build_within: minutes(30),
             workflow: TagRun::Cancel,
+        }
+    }
+}
+
+impl Default for Provision {
+    fn default() -> Self {
+        Self {
+            directory: "infra/terraform/environments/production".into(),
+            program: None,
+            workspace: None,
+            var_files: Vec::new(),
+            lock_timeout: minutes(1),
+            plan_within: minutes(30),
+            plan_age: minutes(60),
+            budget: 213.0,
+            prices: None,
         }
     }
 }

@@ -9,6 +9,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod provision;
+
+pub use self::provision::Provision;
 pub use super::span;
 use crate::domain::{ServiceName, TagPattern};
 
@@ -37,6 +40,7 @@ pub struct Config {
     pub lock: Lock,
     pub debt: Debt,
     pub hotfix: Hotfix,
+    pub provision: Provision,
 }
 
 /// Where the code is.

@@ -13,6 +13,7 @@ use super::problem::Problem;
 use super::tree::{Node, Path};
 
 mod environment;
+mod provision;
 
 /// Everything that is wrong with a configuration whose types are right.
 pub(super) fn all(config: &Config, tree: &Node) -> Vec<Problem> {
@@ -40,6 +41,7 @@ pub(super) fn all(config: &Config, tree: &Node) -> Vec<Problem> {
     watch(&mut check, &config.watch);
     announce(&mut check, &config.announce);
     hotfix(&mut check, config);
+    provision::provision(&mut check, &config.provision);
     let lease = config.lock.lease;
     let seconds = lease.as_secs() >= 1 && lease.subsec_nanos() == 0;
     check.unless(seconds, &root.keys("lock.lease"), "a Lease lasts whole seconds, at least 1s");

@@ -7,6 +7,7 @@ mod image;
 mod names;
 mod overlay;
 mod overlay_edit;
+pub mod provision;
 mod text;
 mod version;
 mod world;

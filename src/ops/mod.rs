@@ -15,6 +15,7 @@ pub mod lock;
 pub mod monitor;
 pub mod prepare;
 pub mod promote;
+pub mod provision;
 pub mod rehearse;
 pub mod report;
 pub mod rollback;

@@ -1,0 +1,39 @@
+//! Infrastructure: which Terraform configuration is planned, and what its plans are judged by.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::span;
+
+/// Infrastructure with Terraform or OpenTofu.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Provision {
+    /// Directory of the root module, relative to the checkout.
+    pub directory: String,
+    /// The program; by default the first of `terraform` and `tofu` that is on PATH.
+    pub program: Option<String>,
+    /// The workspace; by default the one that is selected in the directory.
+    pub workspace: Option<String>,
+    /// Files of variables, relative to the directory, in the order in which they are given.
+    pub var_files: Vec<String>,
+    /// How long to wait while somebody else holds the state's lock (wall time).
+    #[serde(with = "span")]
+    #[schemars(schema_with = "span::schema")]
+    pub lock_timeout: Duration,
+    /// How long init, or a plan, may take (wall time).
+    #[serde(with = "span")]
+    #[schemars(schema_with = "span::schema")]
+    pub plan_within: Duration,
+    /// How old a plan may be when it is applied (wall time).
+    #[serde(with = "span")]
+    #[schemars(schema_with = "span::schema")]
+    pub plan_age: Duration,
+    /// What all resources may cost together, in US dollars a month.
+    pub budget: f64,
+    /// A table of prices in place of the built-in one; relative to the configuration file.
+    pub prices: Option<PathBuf>,
+}
