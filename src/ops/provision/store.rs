@@ -143,7 +143,7 @@ pub fn sha256(path: &Path) -> Result<Option<String>> {
             count => hash.update(&buffer[..count]),
         }
     }
-    Ok(Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    Ok(Some(format!("{:x}", hash.finalize())))
 }
 
 #[cfg(test)]
