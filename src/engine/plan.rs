@@ -1,5 +1,7 @@
 //! A plan: gates, one question, steps; in this order, from top to bottom.
 
+use std::time::Duration;
+
 use sha2::{Digest as _, Sha256};
 
 use super::state::PlannedStep;
@@ -64,6 +66,16 @@ impl Plan {
         steps
             .map(|step| PlannedStep { id: step.id().to_owned(), title: step.title(facts), effect: step.effect() })
             .collect()
+    }
+
+    /// The steps that may wait, in order, and for how long (world time).
+    #[must_use]
+    pub fn waits(&self) -> Vec<(&'static str, Duration)> {
+        let waits = self.stages.iter().filter_map(|stage| match stage {
+            Stage::Step(step) => Some((step.id(), step.deadline()?)),
+            _ => None,
+        });
+        waits.collect()
     }
 
     /// Changes when the plan's shape does: a resumed run must have the same.

@@ -12,6 +12,7 @@ use crate::domain::{WorldId, WorldKind};
 use crate::error::{Attempting, Error, Kind, Result};
 
 use super::Invocation;
+use super::credentials::Session;
 
 /// The clients of one release. Steps and gates get the narrow parts that they need; nobody gets this.
 pub struct Connected {
@@ -23,6 +24,15 @@ pub struct Connected {
     pub applications: Applications,
     /// Who we are to AWS, for evidence.
     pub aws_identity: String,
+    /// Argo CD's own sign-in, where it has one that ends.
+    argo_session: Option<Session>,
+}
+
+impl Connected {
+    /// The sign-ins that end, of what a run goes on speaking to.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.production.session.iter().chain(&self.argo_session)
+    }
 }
 
 /// Staging or production, reached.
@@ -31,6 +41,8 @@ pub struct Place {
     pub aws: Aws,
     pub cluster: Cluster,
     pub workloads: Workloads,
+    /// Set where the credentials end by themselves.
+    pub session: Option<Session>,
 }
 
 /// What did not answer while connecting, though production itself did.
@@ -72,10 +84,8 @@ pub async fn connect_despite(invocation: &Invocation) -> Result<(Connected, Outa
             production.0.clone()
         }
     };
-    let applications = Applications::new(
-        &argo_cluster(config, &production.0.aws, &production.0.cluster).await?,
-        &config.argo.namespace,
-    );
+    let (argo, argo_session) = argo_cluster(config, &production.0.aws, &production.0.cluster).await?;
+    let applications = Applications::new(&argo, &config.argo.namespace);
     let identity = production.0.cluster.identity();
     let world = WorldId {
         kind: invocation.kind,
@@ -92,6 +102,7 @@ pub async fn connect_despite(invocation: &Invocation) -> Result<(Connected, Outa
         production: production.0,
         staging,
         applications,
+        argo_session,
     };
     Ok((connected, outages))
 }
@@ -112,24 +123,34 @@ pub async fn github(invocation: &Invocation) -> Result<GitHub> {
 }
 
 /// Account first (a wrong one must not be asked anything else), then the cluster.
-async fn place(environment: &Environment, name: &str) -> Result<(Place, crate::adapters::aws::Identity)> {
+async fn place(environment: &Environment, name: &'static str) -> Result<(Place, crate::adapters::aws::Identity)> {
     let aws = Aws::connect(&environment.aws).await?;
+    let session = Session::of(&aws, name).await.attempting(|| format!("sign in to the AWS account of {name}"))?;
     let identity = aws.verified_identity().await.attempting(|| format!("identify the AWS account of {name}"))?;
     let cluster = Cluster::connect(&environment.cluster, Some(&aws))
         .await
         .attempting(|| format!("connect to the cluster of {name}"))?;
     let workloads = Workloads::new(&cluster, &environment.namespace);
-    Ok((Place { aws, cluster, workloads }, identity))
+    Ok((Place { aws, cluster, workloads, session }, identity))
 }
 
-/// Argo CD's own cluster, where it is not production's.
-pub async fn argo_cluster(config: &Config, production_aws: &Aws, production: &Cluster) -> Result<Cluster> {
-    let Some(settings) = &config.argo.cluster else { return Ok(production.clone()) };
-    let aws = match &config.argo.aws {
-        Some(aws) => Aws::connect(aws).await?,
-        None => production_aws.clone(),
+/// Argo CD's own cluster, where it is not production's, and the sign-in to it where that is another.
+pub async fn argo_cluster(
+    config: &Config,
+    production_aws: &Aws,
+    production: &Cluster,
+) -> Result<(Cluster, Option<Session>)> {
+    let Some(settings) = &config.argo.cluster else { return Ok((production.clone(), None)) };
+    let (aws, session) = match &config.argo.aws {
+        Some(aws) => {
+            let aws = Aws::connect(aws).await?;
+            let session = Session::of(&aws, "Argo CD").await;
+            (aws, session.attempting(|| "sign in to the AWS account of Argo CD".to_owned())?)
+        }
+        None => (production_aws.clone(), None),
     };
-    Cluster::connect(settings, Some(&aws)).await.attempting(|| "connect to Argo CD's cluster".to_owned())
+    let cluster = Cluster::connect(settings, Some(&aws)).await;
+    Ok((cluster.attempting(|| "connect to Argo CD's cluster".to_owned())?, session))
 }
 
 /// The checkout is complete, and its remote is the configured repository on the configured GitHub.

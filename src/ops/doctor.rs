@@ -15,6 +15,7 @@ use crate::monitor::metrics::Metrics;
 use crate::process::{Program, find};
 use crate::ui::out::Out;
 
+use super::credentials::Session;
 use super::{Invocation, connect, guards};
 
 /// One thing that was looked at.
@@ -188,7 +189,7 @@ async fn github(invocation: &Invocation) -> Vec<Look> {
     looks
 }
 
-async fn environment(invocation: &Invocation, settings: &Environment, name: &str, staging: bool) -> Vec<Look> {
+async fn environment(invocation: &Invocation, settings: &Environment, name: &'static str, staging: bool) -> Vec<Look> {
     let config = &invocation.config;
     let aws = match Aws::connect(&settings.aws).await {
         Ok(aws) => aws,
@@ -234,19 +235,18 @@ async fn environment(invocation: &Invocation, settings: &Environment, name: &str
     looks
 }
 
-async fn credentials(invocation: &Invocation, aws: &Aws, name: &str) -> Look {
+async fn credentials(invocation: &Invocation, aws: &Aws, name: &'static str) -> Look {
     let about = format!("{name} credentials");
-    match aws.credentials_expire_at().await {
+    match Session::of(aws, name).await {
         Ok(None) => good(about, "do not expire"),
-        Ok(Some(at)) => {
-            let left = std::time::Duration::try_from(at.duration_since(invocation.clock.wall())).unwrap_or_default();
-            let needed = invocation.config.watch.lasts + invocation.config.rollout.within;
-            let said = format!("expire in {}", crate::domain::duration(left));
+        Ok(Some(session)) => {
+            let clock = &invocation.clock;
+            let needed = clock.to_wall(invocation.config.watch.lasts + invocation.config.rollout.within);
             Look {
                 about,
-                ok: left > needed,
-                said,
-                fix: Some("sign in again before a release: aws sso login".into()),
+                ok: session.left(clock) > needed,
+                said: session.said(clock),
+                fix: Some(format!("before a release: {}", session.renew)),
                 kind: Some(Kind::Outside),
             }
         }
@@ -311,7 +311,7 @@ async fn databases(
 
 async fn argo(config: &Config, aws: &Aws, production: &Cluster) -> Look {
     let cluster = match connect::argo_cluster(config, aws, production).await {
-        Ok(cluster) => cluster,
+        Ok((cluster, _)) => cluster,
         Err(error) => return bad("argo cd", &error),
     };
     let applications = Applications::new(&cluster, &config.argo.namespace);

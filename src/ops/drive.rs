@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 
 use super::connect::Connected;
 use super::shared::{Claim, Runs};
-use super::{Invocation, Report, evidence, lock, report};
+use super::{Invocation, Report, credentials, evidence, lock, report};
 
 /// How a verb is called, and how it reads when it succeeded.
 #[derive(Debug, Clone, Copy)]
@@ -165,6 +165,12 @@ pub(super) enum Start {
     Again(Box<RunState>),
 }
 
+impl Start {
+    fn is_done(&self, step: &str) -> bool {
+        matches!(self, Self::Again(state) if state.is_done(step))
+    }
+}
+
 /// Runs the plan and closes the run: as done, or as far as it came.
 #[allow(clippy::too_many_arguments, reason = "everything that a run is made of, each of another kind")]
 pub(super) async fn drive(
@@ -177,6 +183,7 @@ pub(super) async fn drive(
     dir: &RunDir,
     connected: &Connected,
 ) -> Report {
+    credentials::warn(invocation, connected, plan, |step| start.is_done(step));
     let (clock, cancel, by) = (invocation.clock.clone(), invocation.cancel.clone(), invocation.who());
     let listener = invocation.listener.as_mut();
     let engine = match start {
@@ -227,6 +234,7 @@ pub(super) async fn dry_run(
     facts: Facts,
     plan: &Plan,
 ) -> Report {
+    credentials::warn(invocation, connected, plan, |_| false);
     let world = Some(connected.world.clone());
     let version = facts.version.clone();
     let (clock, cancel) = (invocation.clock.clone(), invocation.cancel.clone());

@@ -3,6 +3,7 @@
 pub mod candidate;
 pub mod checklist;
 pub mod connect;
+pub mod credentials;
 pub mod debt;
 pub mod doctor;
 mod drive;

@@ -87,7 +87,7 @@ async fn debts(invocation: &Invocation, place: &super::connect::Place, maps: Con
         Err(_) => None,
     };
     let argo = argo_cluster(config, &place.aws, &place.cluster).await.ok();
-    let applications = argo.map(|cluster| Applications::new(&cluster, &config.argo.namespace));
+    let applications = argo.map(|(cluster, _)| Applications::new(&cluster, &config.argo.namespace));
     let workloads = Workloads::new(&place.cluster, &config.production.namespace);
     let places = Places { config, git: git.as_ref(), workloads: &workloads, applications: applications.as_ref(), maps };
     places.open(invocation.clock.now()).await

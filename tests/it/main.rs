@@ -12,4 +12,5 @@ mod incidents;
 mod reference;
 mod requests;
 mod scenarios;
+mod sessions;
 mod support;

@@ -13,8 +13,9 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Builder, Connector, tls};
 use jiff::Timestamp;
 
-use super::errors::{credentials_error, sdk_error};
+use super::errors::{credentials_error, renewal, sdk_error};
 use crate::adapters::retry::Retry;
+use crate::clock::Clock;
 use crate::config::model;
 use crate::error::{Error, Kind, Result};
 
@@ -144,10 +145,21 @@ impl Aws {
         let Some(provider) = self.0.sdk.credentials_provider() else {
             return Err(credentials_error("find AWS credentials", "the credential chain is empty", self.profile()));
         };
-        provider
-            .provide_credentials()
-            .await
-            .map_err(|error| credentials_error("find AWS credentials", error, self.profile()))
+        let found = provider.provide_credentials().await;
+        let found = found.map_err(|error| credentials_error("find AWS credentials", error, self.profile()))?;
+        match found.expiry().and_then(|at| Timestamp::try_from(at).ok()) {
+            Some(ended) if ended <= Clock::real().wall() => {
+                let ended = format!("they expired at {}", ended.strftime("%F %H:%M UTC"));
+                Err(credentials_error("use the AWS credentials", ended, self.profile()))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// The command that renews credentials which end.
+    #[must_use]
+    pub fn renewal(&self) -> String {
+        renewal(self.profile())
     }
 
     pub(super) fn profile(&self) -> Option<&str> {

@@ -111,12 +111,17 @@ pub(super) fn credentials_error(
     let low = text.to_lowercase();
     let session = low.contains("sso") || low.contains("expired");
     let error = Error::outside(what).class(Class::Denied).because(text);
+    if profile.is_some() || session {
+        return error.hint(renewal(profile));
+    }
+    error.hint("set aws.profile in gospel-release.yaml or AWS_PROFILE, then: aws sso login --profile PROFILE")
+}
+
+/// The command that renews a session.
+pub(super) fn renewal(profile: Option<&str>) -> String {
     match profile {
-        Some(profile) => error.hint(format!("aws sso login --profile {profile}")),
-        None if session => error.hint("aws sso login (or renew the session whose credentials are in the environment)"),
-        None => {
-            error.hint("set aws.profile in gospel-release.yaml or AWS_PROFILE, then: aws sso login --profile PROFILE")
-        }
+        Some(profile) => format!("aws sso login --profile {profile}"),
+        None => "aws sso login (or renew the session whose credentials are in the environment)".to_owned(),
     }
 }
 
