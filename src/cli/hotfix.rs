@@ -1,7 +1,8 @@
-//! `hotfix start`.
+//! `hotfix start`, `hotfix ship`, `hotfix finish`.
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::promote::Consent;
 use crate::config::model::BuilderName;
 use crate::domain::{HotfixName, ServiceName, Version};
 
@@ -16,6 +17,7 @@ pub struct Hotfix {
 pub enum Action {
     Start(Start),
     Ship(Ship),
+    Finish(Finish),
 }
 
 /// Make the branch hotfix/NAME from the release that production runs, and switch to it
@@ -62,6 +64,19 @@ pub struct Ship {
     /// Take over the lock of a run whose holder is dead
     #[arg(long)]
     pub takeover: bool,
+}
+
+/// Give what production runs its release tag, and merge it to main
+///
+/// The tag starts the release workflow: its run is cancelled, or followed to its end (`hotfix.workflow`), and never left waiting.
+/// Where main takes no pushes, a pull request is opened. A conflict stops with 11 and the commands to go on with.
+#[derive(Debug, Clone, Args)]
+pub struct Finish {
+    /// The hotfix [default: the one whose branch the checkout is on]
+    pub name: Option<HotfixName>,
+
+    #[command(flatten)]
+    pub consent: Consent,
 }
 
 /// What builds images.

@@ -219,6 +219,18 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
                 };
                 ops::hotfix::ship(&mut invocation, &options).await
             }
+            hotfix::Action::Finish(args) => {
+                let rehearsed = invocation.env.get(EMBEDDED).is_some();
+                let options = ops::hotfix::FinishOptions {
+                    name: args.name,
+                    approve: args.consent.approve,
+                    wait_approval: args.consent.wait_approval,
+                    terminate_sync: args.consent.terminate_sync || rehearsed,
+                    takeover: args.consent.takeover,
+                    ..ops::hotfix::FinishOptions::default()
+                };
+                ops::hotfix::finish(&mut invocation, &options).await
+            }
         },
         Command::Resume(args) => ops::runs::resume(&mut invocation, &args).await,
         Command::Abort(args) => {

@@ -62,6 +62,14 @@ pub struct Repository {
     pub tags: TagPattern,
 }
 
+impl Repository {
+    /// Its page, for links that people follow.
+    #[must_use]
+    pub fn page(&self) -> String {
+        format!("https://github.com/{}", self.slug)
+    }
+}
+
 /// How GitHub is reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

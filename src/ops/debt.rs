@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use crate::adapters::cluster::{Applications, ConfigMaps, Register, Workloads};
 use crate::adapters::git::{Git, ReleaseTag};
+use crate::adapters::github::GitHub;
 use crate::config::Config;
 use crate::domain::{
-    CommitSha, Debt, DebtKind, ImageRef, Quarantined, ServiceName, Version, duration, overlay_images, printable,
+    CommitSha, Debt, DebtKind, HotfixName, ImageRef, Quarantined, ServiceName, Version, duration, overlay_images,
+    printable,
 };
 use crate::error::Result;
 
@@ -33,6 +35,8 @@ pub struct Open {
 pub struct Places<'a> {
     pub config: &'a Config,
     pub git: Option<&'a Git>,
+    /// Only GitHub knows of a hotfix that was squashed into main.
+    pub github: Option<&'a GitHub>,
     pub workloads: &'a Workloads,
     pub applications: Option<&'a Applications>,
     pub maps: ConfigMaps,
@@ -95,14 +99,20 @@ impl Places<'_> {
                 let app = applications.application(&self.config.argo.application).await?;
                 Ok((!app.auto_sync).then(|| format!("automated sync of {} is off", app.name)))
             }
-            DebtKind::NotMerged { commit, .. } => {
+            DebtKind::NotMerged { branch, commit } => {
                 let Some(git) = self.git else { return Ok(Some("not known: Git does not answer".into())) };
                 let tip = git.main_tip()?;
                 let merged = git.has(commit) && git.is_ancestor(commit, &tip)?;
                 if merged || self.gone(git, commit).await? {
                     return Ok(None);
                 }
-                Ok(Some(format!("{} is not an ancestor of main", commit.short())))
+                let main = &self.config.repository.main;
+                if let Some(github) = self.github
+                    && github.merged_pull(branch, main, commit).await?.is_some()
+                {
+                    return Ok(None);
+                }
+                Ok(Some(format!("{} is not in {main}", commit.short())))
             }
             DebtKind::Waived { .. } => self.since_released(debt.opened, hotfixes),
             DebtKind::Quarantined { release } => {
@@ -184,7 +194,10 @@ fn close(debt: &Debt) -> String {
             "once Git answers, the same again (rollback --direct --to VERSION, or hotfix ship --direct): it commits, and takes sync up"
                 .to_owned()
         }
-        DebtKind::NotMerged { .. } => "merge it to main".to_owned(),
+        DebtKind::NotMerged { branch, .. } => {
+            let name = branch.strip_prefix(HotfixName::BRANCH).unwrap_or(branch);
+            format!("gospel-release hotfix finish {name}")
+        }
         DebtKind::Waived { gate } => format!("gospel-release promote (its {gate} gate closes it)"),
         DebtKind::Quarantined { .. } => "mend it on main, let it soak, then: gospel-release promote".to_owned(),
     }

@@ -167,13 +167,12 @@ pub(super) async fn plan(
     let git = &connected.git;
     let github = &connected.github;
     let production = &connected.production;
-    let namespace = &config.production.namespace;
     let databases = Database::all(&config, &config.production, false, &production.cluster, &invocation.env)?;
     let prepared = Prepared::of(&config, git, facts)?;
     let candidate = facts.candidate.as_ref().ok_or_else(|| Error::internal("no candidate"))?;
     let migrations = pending_migrations(git, &databases, &candidate.commit).await;
     let summary = prepared.summary();
-    let notes = prepared.changes.notes(Some(&format!("https://github.com/{}", config.repository.slug)));
+    let notes = prepared.changes.notes(Some(&config.repository.page()));
     let question = {
         let (config, live) = (Arc::clone(&config), live.clone());
         move |state: &RunState| Question {
@@ -195,36 +194,8 @@ pub(super) async fn plan(
             github: github.clone(),
             workflow: config.workflow.clone(),
             repository: config.repository.clone(),
-        })
-        .step(steps::Approval::new(github.clone(), config.workflow.clone(), options.approve))
-        .step(steps::Pipeline { github: github.clone(), workflow: config.workflow.clone() })
-        .step(steps::ImagesShipped { aws: production.aws.clone(), config: Config::clone(&config) })
-        .step(steps::OverlayCommit { git: Arc::clone(git), config: Config::clone(&config) })
-        .step(steps::ArgoSync {
-            applications: connected.applications.clone(),
-            git: Arc::clone(git),
-            argo: config.argo.clone(),
-            terminate: options.terminate_sync,
-            past: None,
-        })
-        .step(steps::Rollout::new(
-            production.workloads.clone(),
-            Events::new(&production.cluster, namespace),
-            Logs::new(&production.cluster, namespace),
-            production.aws.clone(),
-            Config::clone(&config),
-        ))
-        .step(steps::ProductionHealth {
-            endpoints: Endpoints::new(&config, &config.production, &production.cluster)?,
-            http: http::client()?,
-            urls: config.production.urls.clone(),
-            within: config.rollout.within,
-        })
-        .step(steps::Watch::new(
-            Metrics::new(&config, &config.production, &production.cluster)?,
-            production.workloads.clone(),
-            Config::clone(&config),
-        ))
+        });
+    let plan = deployed(plan, connected, &config, options.approve, options.terminate_sync)?
         .step_if(config.announce.github_release.then(|| steps::AnnounceRelease {
             github: github.clone(),
             repository: config.repository.clone(),
@@ -232,6 +203,48 @@ pub(super) async fn plan(
         }))
         .step_if(webhook(invocation, &config, steps::News::Released)?);
     Ok(plan)
+}
+
+/// From the workflow run that a tag started to a production that was watched.
+pub(super) fn deployed(
+    plan: Plan,
+    connected: &Connected,
+    config: &Config,
+    approve: bool,
+    terminate_sync: bool,
+) -> Result<Plan> {
+    let (git, github, production) = (&connected.git, &connected.github, &connected.production);
+    let namespace = &config.production.namespace;
+    Ok(plan
+        .step(steps::Approval::new(github.clone(), config.workflow.clone(), approve))
+        .step(steps::Pipeline { github: github.clone(), workflow: config.workflow.clone() })
+        .step(steps::ImagesShipped { aws: production.aws.clone(), config: config.clone() })
+        .step(steps::OverlayCommit { git: Arc::clone(git), config: config.clone() })
+        .step(steps::ArgoSync {
+            applications: connected.applications.clone(),
+            git: Arc::clone(git),
+            argo: config.argo.clone(),
+            terminate: terminate_sync,
+            past: None,
+        })
+        .step(steps::Rollout::new(
+            production.workloads.clone(),
+            Events::new(&production.cluster, namespace),
+            Logs::new(&production.cluster, namespace),
+            production.aws.clone(),
+            config.clone(),
+        ))
+        .step(steps::ProductionHealth {
+            endpoints: Endpoints::new(config, &config.production, &production.cluster)?,
+            http: http::client()?,
+            urls: config.production.urls.clone(),
+            within: config.rollout.within,
+        })
+        .step(steps::Watch::new(
+            Metrics::new(config, &config.production, &production.cluster)?,
+            production.workloads.clone(),
+            config.clone(),
+        )))
 }
 
 /// The configuration with this call's flags over it.

@@ -15,7 +15,7 @@ pub struct Report {
     pub run: Option<String>,
     pub command: &'static str,
     pub version: Option<String>,
-    /// `released`, `rolled-back`, `shipped`, `nothing-to-do`, `blocked`, `failed`, `waiting`, `timed-out`, `interrupted`, `locked`, `planned`, …
+    /// `released`, `rolled-back`, `shipped`, `finished`, `nothing-to-do`, `blocked`, `failed`, `waiting`, `timed-out`, `interrupted`, `locked`, `planned`, …
     pub outcome: String,
     /// The process exit code.
     pub exit: u8,
@@ -159,6 +159,7 @@ impl Report {
             "rolled-back" => format!("production runs {version} again"),
             "shipped" if self.only.is_empty() => "the hotfix of every service is in production".to_owned(),
             "shipped" => format!("the hotfix of {} is in production", self.only.join(", ")),
+            "finished" => format!("the hotfix is {version}, and main has it"),
             "nothing-to-do" => "nothing was changed".to_owned(),
             "planned" => "dry run: nothing was changed".to_owned(),
             other => format!("{version}: {other}"),

@@ -152,6 +152,13 @@ async fn plan_again(
             options.pause_sync |= args.pause_sync;
             Ok((hotfix::ship::VERB, hotfix::ship::plan_again(invocation, connected, &options, state)?))
         }
+        command if command == hotfix::finish::VERB.command => {
+            let mut options: hotfix::FinishOptions = serde_json::from_value(stored()).unwrap_or_default();
+            options.approve |= args.consent.approve;
+            options.terminate_sync |= args.consent.terminate_sync;
+            options.wait_approval = args.consent.wait_approval;
+            Ok((hotfix::finish::VERB, hotfix::finish::plan_again(invocation, connected, &options, state)?))
+        }
         other => Err(Error::config(format!(
             "run {} is of a verb that this gospel-release does not know: {other}",
             state.header.run

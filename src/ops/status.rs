@@ -10,7 +10,7 @@ use crate::error::{Kind, Result};
 use crate::ui::out::Out;
 
 use super::Invocation;
-use super::connect::{argo_cluster, production};
+use super::connect::{self, argo_cluster, production};
 use super::debt::{self, Places};
 use super::runs::{brief, outcome};
 use super::shared::Runs;
@@ -77,7 +77,7 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
 }
 
 /// The open debts. Git is fetched only where something may be owed.
-async fn debts(invocation: &Invocation, place: &super::connect::Place, maps: ConfigMaps) -> Result<Vec<debt::Open>> {
+async fn debts(invocation: &Invocation, place: &connect::Place, maps: ConfigMaps) -> Result<Vec<debt::Open>> {
     let config = &invocation.config;
     if !debt::any(&maps).await? {
         return Ok(Vec::new());
@@ -86,9 +86,18 @@ async fn debts(invocation: &Invocation, place: &super::connect::Place, maps: Con
         Ok(git) => git.fetch().await.ok().map(|()| git),
         Err(_) => None,
     };
+    // Without a token a debt may stay open that GitHub knows to be closed: it errs on the safe side.
+    let github = connect::github(invocation).await.ok();
     let argo = argo_cluster(config, &place.aws, &place.cluster).await.ok();
     let applications = argo.map(|(cluster, _)| Applications::new(&cluster, &config.argo.namespace));
     let workloads = Workloads::new(&place.cluster, &config.production.namespace);
-    let places = Places { config, git: git.as_ref(), workloads: &workloads, applications: applications.as_ref(), maps };
+    let places = Places {
+        config,
+        git: git.as_ref(),
+        github: github.as_ref(),
+        workloads: &workloads,
+        applications: applications.as_ref(),
+        maps,
+    };
     places.open(invocation.clock.now()).await
 }

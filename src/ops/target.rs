@@ -91,8 +91,13 @@ impl Past {
 /// The version that a run left in production, verified.
 fn verified(run: &RunState) -> Option<&Version> {
     // Not a hotfix that was shipped: what it verified is the release with the hotfix on it, and not the release.
-    let good = ["released", "rolled-back"];
-    let ended = run.ended.as_ref().filter(|ended| good.contains(&ended.outcome.as_str()))?;
+    let good = |outcome: &str| match outcome {
+        "released" | "rolled-back" => true,
+        // Where its workflow run was followed to its end.
+        "finished" => !run.facts.shipped.is_empty(),
+        _ => false,
+    };
+    let ended = run.ended.as_ref().filter(|ended| good(&ended.outcome))?;
     let whole = run.facts.change.as_ref().is_none_or(|change| change.whole);
     (ended.exit == 0 && whole).then_some(run.facts.version.as_ref()).flatten()
 }

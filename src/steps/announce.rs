@@ -44,6 +44,9 @@ impl Step for AnnounceRelease {
     fn act<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
             let version = super::version(facts)?;
+            let latest = self.github.latest_release().await?;
+            let newer =
+                latest.and_then(|latest| self.repository.tags.version(&latest.tag)).filter(|latest| latest > version);
             let release = self
                 .github
                 .create_release(&NewRelease {
@@ -51,7 +54,8 @@ impl Step for AnnounceRelease {
                     commit: super::candidate(facts)?.commit.clone(),
                     name: version.to_string(),
                     body: self.notes.clone(),
-                    latest: true,
+                    // A hotfix of an older release is not the latest one.
+                    latest: newer.is_none(),
                 })
                 .await?;
             Ok(Act::Done(published(release.url)))

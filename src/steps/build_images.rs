@@ -106,8 +106,7 @@ impl BuildImages {
         (source, scratch): (&Path, &Path),
         io: &StepIo,
     ) -> Result<String> {
-        let labels =
-            [(REVISION, commit.to_string()), (SOURCE, format!("https://github.com/{}", self.config.repository.slug))];
+        let labels = [(REVISION, commit.to_string()), (SOURCE, self.config.repository.page())];
         let (dockerfile, context) =
             (source.join(self.config.dockerfile_of(service)), source.join(self.config.context_of(service)));
         if !dockerfile.is_file() {

@@ -1,20 +1,23 @@
-//! `hotfix start`, seen from outside.
+//! `hotfix start` and `hotfix ship`, seen from outside.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::support::{Ran, World};
 
-const SPEED: u32 = 3600;
-const GATEWAY: &str = "services/gateway/main.go";
+pub const SPEED: u32 = 3600;
+pub const GATEWAY: &str = "services/gateway/main.go";
 
-const OVERLAY: &str = "infra/k8s/overlays/production/kustomization.yaml";
+pub const OVERLAY: &str = "infra/k8s/overlays/production/kustomization.yaml";
 /// A day of this world is 24 s: debts must not be overdue because this machine is busy.
-const PATIENT: [&str; 2] = ["--set", "debt.due_after=2000h"];
+pub const PATIENT: [&str; 2] = ["--set", "debt.due_after=2000h"];
 
 /// A world with a hotfix of the gateway in its checkout, committed; and the commit.
 fn mended(scenario: &str) -> (World, String) {
-    let world = World::serve(scenario, SPEED);
+    mended_in(World::serve(scenario, SPEED))
+}
+
+pub fn mended_in(world: World) -> (World, String) {
     world.tool(&["hotfix", "start", "login"]).ended(0);
     let path = world.checkout().join(GATEWAY);
     let old = std::fs::read_to_string(&path).expect("the gateway");
@@ -27,21 +30,21 @@ fn mended(scenario: &str) -> (World, String) {
     (world, commit)
 }
 
-fn ship(world: &World, flags: &[&str]) -> Ran {
+pub fn ship(world: &World, flags: &[&str]) -> Ran {
     world.tool(&[&["hotfix", "ship", "--yes", "--reason", "login is down"][..], &PATIENT, flags].concat())
 }
 
 /// The tag that a commit's images have.
-fn tag(commit: &str) -> String {
+pub fn tag(commit: &str) -> String {
     format!("hotfix-{}", &commit[..12])
 }
 
-fn image(world: &World, commit: &str) -> Option<String> {
+pub fn image(world: &World, commit: &str) -> Option<String> {
     world.digest_of("gospelib-gateway", &tag(commit))
 }
 
 /// The kinds of debt that `status` lists; a waived gate by its name.
-fn debts(world: &World) -> BTreeSet<String> {
+pub fn debts(world: &World) -> BTreeSet<String> {
     let status = world.tool(&[&["status", "--output", "json"][..], &PATIENT].concat());
     let debts = status.ended(0).json()["debts"].as_array().cloned().unwrap_or_default();
     let kind = |debt: &serde_json::Value| match debt["gate"].as_str() {
@@ -52,7 +55,7 @@ fn debts(world: &World) -> BTreeSet<String> {
 }
 
 /// Asks until it holds; the rehearsed controllers need a moment.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
@@ -70,13 +73,13 @@ fn untouched(world: &World, before: &std::collections::BTreeMap<String, BTreeSet
 }
 
 /// Appends to a file of the checkout, as an editor does.
-fn append(world: &World, path: &str, text: &str) {
+pub fn append(world: &World, path: &str, text: &str) {
     let path = world.checkout().join(path);
     let old = std::fs::read_to_string(&path).unwrap_or_default();
     std::fs::write(path, old + text).expect("write a file of the checkout");
 }
 
-fn release_commit(world: &World, version: &str) -> String {
+pub fn release_commit(world: &World, version: &str) -> String {
     world.refs()[&format!("refs/tags/release/{version}^{{}}")].clone()
 }
 
@@ -89,7 +92,7 @@ fn start_begins_at_what_production_runs() {
     dry.ended(0).says("would begin at v1.1.1");
     assert_eq!(world.dev(&["branch", "--list", "hotfix/*"]), "");
     let ran = world.tool(&["hotfix", "start", "login"]);
-    ran.ended(0).says("hotfix/login begins at v1.1.1").says("git push -u origin hotfix/login");
+    ran.ended(0).says("hotfix/login begins at v1.1.1").says("gospel-release hotfix ship");
     assert_eq!(world.dev(&["symbolic-ref", "HEAD"]), "refs/heads/hotfix/login");
     assert_eq!(world.dev(&["rev-parse", "HEAD"]), base);
     assert_eq!(world.dev(&["status", "--porcelain"]), "");
@@ -186,7 +189,7 @@ fn ship_brings_one_commit_to_production() {
     .into();
     assert_eq!(debts(&world), owed, "{ran}");
     let late = world.tool(&["status", "--set", "debt.due_after=1s"]);
-    late.says("merge it to main").says("hotfix/login");
+    late.says("gospel-release hotfix finish login").says("hotfix/login");
     // Once more: nothing is built, pushed or committed twice.
     let refs = world.refs();
     ship(&world, &[]).ended(0).says("already").says("nothing was changed");

@@ -134,6 +134,18 @@ impl World {
         })
     }
 
+    /// PUT on the rehearsed GitHub's repository, by somebody who may.
+    pub fn github_put(&self, path: &str, body: &Value) -> Value {
+        let url = format!("{}/repos/gospelib/gospelib/{path}", self.url("github"));
+        block_on(async {
+            let client = reqwest::Client::builder().timeout(ANSWER).build().expect("a client");
+            let request = client.put(&url).bearer_auth("ghp_rehearsal").header("user-agent", "test").json(body);
+            let answer = request.send().await.expect("an answer");
+            assert!(answer.status().is_success(), "PUT {url}: {}", answer.status());
+            answer.json().await.expect("JSON")
+        })
+    }
+
     /// Runs of the production workflow that a release tag started after the world began.
     pub fn workflow_runs(&self, tag: &str) -> Vec<Value> {
         let all = self.github("actions/workflows/cd-production.yml/runs?event=push&per_page=100");

@@ -85,7 +85,7 @@ impl Git {
     }
 }
 
-fn without_identity(error: Error, said: &str) -> Error {
+pub(super) fn without_identity(error: Error, said: &str) -> Error {
     if said.contains("tell me who you are") || said.contains("ident name") {
         error.class(Class::NeedsHuman).hint("git config user.name … and git config user.email …")
     } else if said.contains("sign") {

@@ -3,6 +3,7 @@
 
 mod branch;
 mod checkout;
+mod merge;
 mod network;
 mod objects;
 mod porcelain;
@@ -13,6 +14,7 @@ mod worktree;
 mod tests;
 
 pub use checkout::{CheckoutState, Git, url_names_slug};
+pub use merge::Merged;
 pub use network::{Pushed, RemoteRef};
 pub use objects::PathChange;
 pub use tags::ReleaseTag;

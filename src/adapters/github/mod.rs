@@ -6,6 +6,7 @@ mod checks;
 mod client;
 mod compare;
 mod environments;
+mod pulls;
 mod releases;
 mod required;
 mod rulesets;
@@ -19,6 +20,7 @@ pub use checks::{CheckRun, Checks, Outcome, Status, newest_runs, newest_statuses
 pub use client::{GitHub, Token, encode, token_from_gh};
 pub use compare::Compare;
 pub use environments::{BranchPolicy, Environment, Reviewer};
+pub use pulls::{NewPull, Pull};
 pub use releases::{NewRelease, Release};
 pub use required::{Required, RequiredCheck};
 pub use rulesets::{TagRules, matches_ref};

@@ -18,12 +18,11 @@ use crate::monitor::databases::Database;
 use crate::ops::connect::{Connected, Outages, connect_despite};
 use crate::ops::drive::{self, Beside, Verb};
 use crate::ops::live::Live;
-use crate::ops::shared::Runs;
-use crate::ops::{Invocation, Report, candidate, debt, promote, rollback, runs};
+use crate::ops::{Invocation, Report, candidate, debt, promote, rollback};
 use crate::steps;
 
 use super::ship_sheet::Sheet;
-use super::work::Work;
+use super::work::{self, Work};
 
 pub(in crate::ops) const VERB: Verb = Verb { command: "hotfix ship", success: "shipped" };
 
@@ -117,10 +116,8 @@ async fn looked(
         invocation.warn(format!("not in the hotfix, because Git does not know them: {}", some.join(", ")));
     }
     let builder = builder(&config, connected, &work, &services, options).await?;
-    let runs = Runs::new(ConfigMaps::new(&connected.production.cluster, &config.production.namespace));
     let branch = work.name.branch();
-    let own = |run: &RunState| run.header.command == VERB.command && run.header.options["branch"] == branch.as_str();
-    let gives_up = runs.open().await?.into_iter().next_back().filter(own).map(|run| run.header.run);
+    let gives_up = work::open_run(&work::runs(connected, &config), VERB.command, &branch).await?;
     let dirs = config.services.iter().filter(|service| services.contains(&service.name));
     let dirs = dirs.filter_map(|service| Some(service.database.as_ref()?.migrations.clone())).collect();
     let options = Options {
@@ -301,10 +298,7 @@ fn plan(
     let gates = gates(invocation, connected, options, commit)?;
     let mut plan = Plan::new(VERB.command).gates(gates).confirm(question);
     let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);
-    if let Some(open) = &options.gives_up {
-        let why = format!("given up by {} for another try of {}", invocation.who(), options.branch);
-        plan = plan.step(runs::GiveUp { runs: Runs::new(maps.clone()), run: open.clone(), why });
-    }
+    plan = plan.step_if(work::give_up(maps.clone(), options.gives_up.as_ref(), &invocation.who(), &options.branch));
     let git = &connected.git;
     let mut affected = Config::clone(&config);
     affected.services.retain(|service| options.services.contains(&service.name));

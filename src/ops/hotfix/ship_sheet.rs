@@ -46,7 +46,9 @@ impl Sheet<'_> {
         lines.push(format!("  how        {}", self.how()));
         let without: Vec<&str> = WITHOUT.iter().map(|(id, _)| *id).collect();
         lines.push(format!("  without    {}: waived by name, a debt each", without.join(", ")));
-        lines.push("  afterwards a release tag on it, and its merge to main; a debt until then".to_owned());
+        lines.push(
+            "  afterwards gospel-release hotfix finish: release tag, merge to main; a debt until then".to_owned(),
+        );
         lines.push(format!("  reason     {}", printable(self.options.reason.as_deref().unwrap_or_default())));
         if let Some(run) = &self.options.gives_up {
             lines.push(format!("  gives up   run {run}, an earlier try of this hotfix: it is closed as it stands"));

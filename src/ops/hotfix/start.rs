@@ -37,8 +37,8 @@ pub async fn start(invocation: &mut Invocation, args: &Args, out: &mut Out, json
     };
     out.line(&said)?;
     out.line("next:  git commit -a                      (mend it; one small commit)")?;
-    out.line(&format!("       git push -u origin {branch}"))?;
-    out.line("       build, push and commit its digest to the production overlay by the runbook")?;
+    out.line("       gospel-release hotfix ship --reason TEXT")?;
+    out.line("       gospel-release hotfix finish            (release tag, merge to main)")?;
     Ok(0)
 }
 
@@ -95,7 +95,7 @@ fn no_release(live: Result<Live>) -> Error {
     let error = if live.hotfixed.is_empty() {
         error
     } else {
-        error.hint("finish the hotfix that runs first: tag its commit, and merge it to main")
+        error.hint("finish the hotfix that runs first: gospel-release hotfix finish")
     };
     error.hint("or name the release to begin from: gospel-release hotfix start NAME --from VERSION")
 }

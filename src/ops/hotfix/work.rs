@@ -2,11 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use crate::adapters::cluster::ConfigMaps;
 use crate::adapters::git::{Git, ReleaseTag};
 use crate::config::Config;
 use crate::config::model::Service;
-use crate::domain::{CommitSha, HotfixName, ServiceName};
+use crate::domain::{CommitSha, HotfixName, RunId, ServiceName};
+use crate::engine::RunState;
 use crate::error::{Error, Result};
+use crate::ops::connect::Connected;
+use crate::ops::runs::GiveUp;
+use crate::ops::shared::Runs;
 
 /// What HEAD has.
 pub(super) struct Work {
@@ -49,11 +54,7 @@ impl Work {
 
     /// The services whose code it changes.
     pub fn services(&self, config: &Config) -> BTreeSet<ServiceName> {
-        let touched = |service: &&Service| {
-            let dir = format!("{}/", config.path_of(service));
-            self.changed.iter().any(|path| path.starts_with(&dir))
-        };
-        config.services.iter().filter(touched).map(|service| service.name.clone()).collect()
+        services(config, &self.changed)
     }
 
     /// Paths that belong to no service.
@@ -62,6 +63,32 @@ impl Work {
         let outside = |path: &&String| !dirs.iter().any(|dir| path.starts_with(dir));
         self.changed.iter().filter(outside).cloned().collect()
     }
+}
+
+/// The services whose code is among these paths.
+pub(super) fn services(config: &Config, changed: &[String]) -> BTreeSet<ServiceName> {
+    let touched = |service: &&Service| {
+        let dir = format!("{}/", config.path_of(service));
+        changed.iter().any(|path| path.starts_with(&dir))
+    };
+    config.services.iter().filter(touched).map(|service| service.name.clone()).collect()
+}
+
+/// The runs kept in production's namespace.
+pub(super) fn runs(connected: &Connected, config: &Config) -> Runs {
+    Runs::new(ConfigMaps::new(&connected.production.cluster, &config.production.namespace))
+}
+
+/// The last unfinished run, where it is of this verb and branch: another try takes its place.
+pub(super) async fn open_run(runs: &Runs, command: &str, branch: &str) -> Result<Option<RunId>> {
+    let own = |run: &RunState| run.header.command == command && run.header.options["branch"] == branch;
+    Ok(runs.open().await?.into_iter().next_back().filter(own).map(|run| run.header.run))
+}
+
+/// The step that closes such a run.
+pub(super) fn give_up(maps: ConfigMaps, open: Option<&RunId>, who: &str, branch: &str) -> Option<GiveUp> {
+    let why = format!("given up by {who} for another try of {branch}");
+    open.map(|run| GiveUp { runs: Runs::new(maps), run: run.clone(), why })
 }
 
 /// The newest release that lies below the commit.

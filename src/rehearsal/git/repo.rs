@@ -360,11 +360,19 @@ impl Repo {
         Ok(commit.to_string())
     }
 
-    /// Merges a commit into a branch with a merge commit. `None`: the branch has it already.
+    /// Merges a commit into a branch with a merge commit, or, squashed, with one commit that has no trace of it. `None`: the branch
+    /// has it already.
     ///
     /// # Errors
     /// [`Class::Conflict`] when the two change the same lines, or the branch moved meanwhile.
-    pub fn merge(&self, branch: &str, commit: &str, message: &str, author: &Author) -> Result<Option<String>> {
+    pub fn merge(
+        &self,
+        branch: &str,
+        commit: &str,
+        message: &str,
+        author: &Author,
+        squash: bool,
+    ) -> Result<Option<String>> {
         let tip = self.head(branch).ok_or_else(|| missing(format!("the branch {branch}")))?;
         if self.is_ancestor(commit, &tip) {
             return Ok(None);
@@ -376,7 +384,8 @@ impl Repo {
             let mut index = git.merge_commits(&ours, &theirs, None)?;
             let tree = git.find_tree(index.write_tree_to(&git)?)?;
             let who = author.signature()?;
-            let merged = git.commit(None, &who, &who, message, &tree, &[&ours, &theirs])?;
+            let parents: &[&git2::Commit<'_>] = if squash { &[&ours] } else { &[&ours, &theirs] };
+            let merged = git.commit(None, &who, &who, message, &tree, parents)?;
             git.reference_matching(&format!("refs/heads/{branch}"), merged, true, ours.id(), message)?;
             Ok(merged)
         };

@@ -177,11 +177,17 @@ async fn create(cx: Cx, bytes: Bytes) -> Answer {
 }
 
 /// Merges a commit into a branch, and tells those who wait for pushes.
-fn merge_into(cx: &Cx, branch: &str, commit: &str, message: &str) -> Result<Option<String>, fail::Failure> {
+fn merge_into(
+    cx: &Cx,
+    branch: &str,
+    commit: &str,
+    message: &str,
+    squash: bool,
+) -> Result<Option<String>, fail::Failure> {
     let repo = &cx.world.repo;
     let old = repo.head(branch);
     let author = git::author(&cx.login, cx.world.clock.now());
-    let merged = repo.merge(branch, commit, message, &author).map_err(|error| {
+    let merged = repo.merge(branch, commit, message, &author, squash).map_err(|error| {
         let status = if error.is_conflict() { StatusCode::CONFLICT } else { StatusCode::NOT_FOUND };
         fail::of(status, if error.is_conflict() { "Merge conflict" } else { "Not Found" })
     })?;
@@ -219,9 +225,11 @@ async fn edit(cx: Cx, Path((_, _, number)): Path<(String, String, i64)>, bytes: 
 async fn merge_pull(cx: Cx, Path((_, _, number)): Path<(String, String, i64)>, bytes: Bytes) -> Answer {
     let pull = find(&cx, number)?;
     let body = if bytes.is_empty() { Value::Null } else { body(&bytes)? };
-    if body["merge_method"].as_str().is_some_and(|method| method != "merge") {
-        return Err(fail::of(StatusCode::NOT_IMPLEMENTED, "only merge commits are rehearsed"));
-    }
+    let squash = match body["merge_method"].as_str() {
+        None | Some("merge") => false,
+        Some("squash") => true,
+        Some(_) => return Err(fail::of(StatusCode::NOT_IMPLEMENTED, "a rebase is not rehearsed")),
+    };
     let head = pull.head_sha.clone();
     if body["sha"].as_str().is_some_and(|sha| sha != head) {
         let message = "Head branch was modified. Review and try the merge again.";
@@ -235,7 +243,7 @@ async fn merge_pull(cx: Cx, Path((_, _, number)): Path<(String, String, i64)>, b
     if pull.closed.is_some() || !cx.world.repo.merges_cleanly(&pull.base_sha, &head) {
         return Err(refused());
     }
-    let sha = merge_into(&cx, &pull.base, &head, &message)?.ok_or_else(refused)?;
+    let sha = merge_into(&cx, &pull.base, &head, &message, squash)?.ok_or_else(refused)?;
     let now = cx.world.clock.now();
     cx.world.hub.change(|state| {
         if let Some(pull) = state.pulls.iter_mut().find(|pull| pull.number == number) {
@@ -258,7 +266,7 @@ async fn merge_branch(cx: Cx, bytes: Bytes) -> Answer {
     }
     let commit = repo.resolve(head).ok_or_else(|| missing("Head"))?;
     let message = body["commit_message"].as_str().map_or_else(|| format!("Merge {head} into {base}"), str::to_owned);
-    match merge_into(&cx, base, &commit, &message)?.and_then(|sha| repo.commit(&sha)) {
+    match merge_into(&cx, base, &commit, &message, false)?.and_then(|sha| repo.commit(&sha)) {
         Some(commit) => Ok(with_status(StatusCode::CREATED, cx.links.commit(&commit))),
         None => Ok(StatusCode::NO_CONTENT.into_response()),
     }

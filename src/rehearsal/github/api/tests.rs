@@ -177,7 +177,7 @@ async fn pull_requests_follow_their_branches_and_conflicts_are_not_merged() {
     let main = world.repo.head("main").unwrap();
     // A branch begins where the hotfix does.
     world.repo.commit_on("fix", None, &[("a.txt", "a")], "begin", &author).unwrap();
-    world.repo.merge("fix", &main, "from main", &author).unwrap();
+    world.repo.merge("fix", &main, "from main", &author, false).unwrap();
     let old = branch("fix", "ours");
     let (status, made) =
         call(&served, Method::POST, "/pulls", json!({"title": "t", "head": "gospelib:fix", "base": "main"})).await;

@@ -1,0 +1,212 @@
+//! `hotfix finish`, seen from outside: the tag, its workflow run, and the way back to main.
+
+use serde_json::{Value, json};
+
+use crate::hotfix::{GATEWAY, OVERLAY, PATIENT, append, debts, mended_in, release_commit, ship};
+use crate::support::{Ran, World};
+
+/// Slow enough that nobody approves the tag's run before it is found and cancelled.
+const SPEED: u32 = 600;
+const TAG: &str = "release/v1.1.2";
+
+fn finish(world: &World, flags: &[&str]) -> Ran {
+    world.tool(&[&["hotfix", "finish", "--yes"][..], &PATIENT, flags].concat())
+}
+
+/// A hotfix that merges cleanly, shipped; and its commit. Nobody approves the tag's run for a while.
+pub fn shipped() -> (World, String) {
+    shipped_in(World::of("hotfix-retriggers-workflow"))
+}
+
+fn shipped_in(world: World) -> (World, String) {
+    world.tool(&["hotfix", "start", "login"]).ended(0);
+    append(&world, "services/auth/main.go", "\n// Tokens are compared in constant time.\n");
+    world.dev(&["commit", "-qam", "fix(auth): compare tokens in constant time"]);
+    ship(&world, &[]).ended(0);
+    let commit = world.dev(&["rev-parse", "HEAD"]);
+    (world, commit)
+}
+
+/// The one run that the tag started.
+fn run(world: &World) -> Value {
+    let runs = world.workflow_runs(TAG);
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    runs[0].clone()
+}
+
+/// Whether main has a commit in its history, asked of the remote.
+fn on_main(world: &World, commit: &str) -> bool {
+    world.dev(&["fetch", "-q", "origin", "main"]);
+    world.dev_may_fail(&["merge-base", "--is-ancestor", commit, "origin/main"]).exit == 0
+}
+
+/// The tag stands on the commit, annotated; its run is over; nothing waits for anybody.
+#[track_caller]
+fn tagged_and_cancelled(world: &World, commit: &str, ran: &Ran) {
+    assert_eq!(release_commit(world, "v1.1.2"), commit, "{ran}");
+    let run = run(world);
+    assert_eq!((&run["status"], &run["conclusion"]), (&json!("completed"), &json!("cancelled")), "{ran}");
+    assert_eq!(world.github(&format!("actions/runs/{}/pending_deployments", run["id"])), json!([]));
+}
+
+#[test]
+fn finish_tags_cancels_and_merges() {
+    let (world, commit) = shipped();
+    let (serving, overlay, main) =
+        (world.serving(), world.file_on_main(OVERLAY), world.refs()["refs/heads/main"].clone());
+    let dry = finish(&world, &["--dry-run"]);
+    dry.ended(0);
+    assert!(!world.tags().contains(TAG) && world.refs()["refs/heads/main"] == main, "{dry}");
+    let ran = finish(&world, &["--output", "json"]);
+    let report = ran.ended(0).json();
+    assert_eq!((&report["outcome"], &report["version"]), (&json!("finished"), &json!("v1.1.2")), "{ran}");
+    tagged_and_cancelled(&world, &commit, &ran);
+    // Main has it by one merge commit of ours, on top of what it had; production is as it was.
+    assert!(on_main(&world, &commit));
+    let merge = world.dev(&["log", "-1", "--format=%P%n%B", "origin/main"]);
+    assert!(merge.starts_with(&format!("{main} {commit}\n")), "{merge}");
+    assert!(merge.contains("Merge hotfix/login (v1.1.2) into main") && merge.contains("Gospel-Run: "), "{merge}");
+    assert_eq!((world.serving(), world.file_on_main(OVERLAY)), (serving, overlay), "{ran}");
+    let release = world.github("releases/tags/release%2Fv1.1.2");
+    let notes = release["body"].as_str().unwrap_or_default();
+    assert!(notes.contains("A hotfix of v1.1.1") && notes.contains("compare tokens in constant time"), "{notes}");
+    // The work tree is where it was, and nothing is left in the repository.
+    assert_eq!(world.dev(&["symbolic-ref", "HEAD"]), "refs/heads/hotfix/login");
+    assert_eq!(world.dev(&["status", "--porcelain"]), "");
+    assert_eq!(world.dev(&["worktree", "list"]).lines().count(), 1);
+    assert_eq!(world.lock_holder(), "");
+    assert!(!debts(&world).contains("not-merged"), "{:?}", debts(&world));
+    // Again: there is nothing left. And the next hotfix begins at the release that this one became.
+    let refs = world.refs();
+    finish(&world, &[]).ended(0).says("nothing was changed");
+    assert_eq!(world.refs(), refs);
+    world.tool(&["hotfix", "start", "second"]).ended(0).says("begins at v1.1.2");
+    assert_eq!(world.dev(&["rev-parse", "HEAD"]), commit);
+}
+
+/// Another machine, another checkout: the branch is on the remote.
+#[test]
+fn finish_takes_the_branch_from_the_remote() {
+    let (world, commit) = shipped();
+    world.dev(&["switch", "-q", "main"]);
+    world.dev(&["branch", "-qD", "hotfix/login"]);
+    finish(&world, &[]).ended(2).says("on main, and not on a hotfix branch").says("hotfix finish NAME");
+    finish(&world, &["nothing"]).ended(2).says("there is no hotfix/nothing");
+    let ran = finish(&world, &["login"]);
+    ran.ended(0).says("the hotfix is v1.1.2, and main has it");
+    tagged_and_cancelled(&world, &commit, &ran);
+    assert!(on_main(&world, &commit));
+    assert_eq!(world.dev(&["symbolic-ref", "HEAD"]), "refs/heads/main");
+}
+
+#[test]
+fn finish_wants_what_production_runs() {
+    let (world, _) = mended_in(World::of("clean"));
+    let tags = world.tags();
+    let ran = finish(&world, &[]);
+    ran.ended(10).says("production does not run").says("ECR has no image hotfix-").says("gospel-release hotfix ship");
+    ship(&world, &[]).ended(0);
+    // A commit more than what was shipped.
+    append(&world, GATEWAY, "// more\n");
+    world.dev(&["commit", "-qam", "fix: more"]);
+    finish(&world, &[]).ended(10).says("production does not run");
+    // Rolled back: the branch is there, production runs the release again.
+    world.dev(&["reset", "-q", "--hard", "HEAD~1"]);
+    world.tool(&["rollback", "--yes", "--to", "v1.1.1", "--reason", "no better"]).ended(0);
+    finish(&world, &[]).ended(10).says("gateway does not run").says("owed to nobody");
+    assert_eq!((world.tags(), world.lock_holder()), (tags, String::new()));
+}
+
+/// The run that the tag started is found although nobody told of it, and does not wait for somebody's click.
+#[test]
+fn hotfix_retriggers_workflow() {
+    let (world, commit) = shipped();
+    let serving = world.serving();
+    let ran = finish(&world, &[]);
+    ran.ended(0).says("is cancelled");
+    tagged_and_cancelled(&world, &commit, &ran);
+    assert_eq!(world.serving(), serving, "nothing was deployed again");
+    assert_eq!(world.digest_of("gospelib-auth", "v1.1.2"), None, "nothing was built again");
+}
+
+#[test]
+fn finish_follows_the_run_where_it_is_configured() {
+    let (world, commit) = shipped_in(World::of("clean"));
+    let ran = finish(&world, &["--set", "hotfix.workflow=follow"]);
+    ran.ended(0).says("approved by").says("0 of 6 are the soaked bytes");
+    assert_eq!(run(&world)["conclusion"], "success", "{ran}");
+    for (repository, digests) in world.serving() {
+        assert_eq!(digests.into_iter().next(), world.digest_of(&repository, "v1.1.2"), "{repository}\n{ran}");
+    }
+    assert!(on_main(&world, &commit));
+    assert_eq!(world.lock_holder(), "");
+    world.tool(&["hotfix", "start", "second"]).ended(0).says("begins at v1.1.2");
+}
+
+/// The commands that are printed are the ones that help.
+#[test]
+fn merge_conflict() {
+    let (world, commit) = mended_in(World::serve("merge-conflict", SPEED));
+    ship(&world, &[]).ended(0);
+    let main = world.refs()["refs/heads/main"].clone();
+    let ran = finish(&world, &["--output", "json"]);
+    ran.ended(11).says(&format!("conflict in {GATEWAY}"));
+    tagged_and_cancelled(&world, &commit, &ran);
+    assert_eq!(world.refs()["refs/heads/main"], main, "nothing half done");
+    assert_eq!(world.dev(&["status", "--porcelain"]), "");
+    assert_eq!(world.dev(&["worktree", "list"]).lines().count(), 1);
+    assert!(debts(&world).contains("not-merged"));
+    world.tool(&["resume"]).ended(11);
+    // A person does what it says.
+    let report = ran.json();
+    let hints: Vec<&str> =
+        report["error"]["hints"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let git = |hint: &str| -> Vec<String> { hint.split(' ').skip(1).map(str::to_owned).collect() };
+    for hint in hints.iter().filter(|hint| hint.starts_with("git ")) {
+        let args = git(hint);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        if args[0] == "merge" {
+            world.dev_may_fail(&args);
+            world.dev(&["checkout", "--theirs", "--", GATEWAY]);
+            world.dev(&["add", "--all"]);
+            world.dev(&["commit", "-q", "--no-edit"]);
+        } else {
+            world.dev(&args);
+        }
+    }
+    assert!(hints.contains(&"gospel-release resume"), "{hints:?}");
+    let ran = world.tool(&["resume"]);
+    ran.ended(0).says("main has it");
+    assert!(on_main(&world, &commit));
+    assert!(!debts(&world).contains("not-merged"), "{ran}");
+}
+
+/// Main takes pull requests only; which is merged with a merge commit, or squashed.
+#[test]
+fn protected_main() {
+    for method in ["merge", "squash"] {
+        let world = World::serve("protected-main", SPEED);
+        world.tool(&["hotfix", "start", "login"]).ended(0);
+        append(&world, "services/auth/main.go", "\n// Tokens are compared in constant time.\n");
+        world.dev(&["commit", "-qam", "fix(auth): compare tokens in constant time"]);
+        let commit = world.dev(&["rev-parse", "HEAD"]);
+        // The overlay's commit is refused as well: production has it past Git.
+        ship(&world, &["--direct", "--pause-sync"]).ended(0);
+        let ran = finish(&world, &[]);
+        ran.ended(11).says("GH006").says("/pull/430").says("gospel-release resume");
+        tagged_and_cancelled(&world, &commit, &ran);
+        assert!(!on_main(&world, &commit), "{ran}");
+        // One pull request, however often one comes back.
+        world.tool(&["resume"]).ended(11).says("/pull/430");
+        finish(&world, &[]).ended(11).says("gives up").says("/pull/430");
+        let pulls = world.github("pulls?state=all");
+        assert_eq!(pulls.as_array().map(Vec::len), Some(1), "{pulls}");
+        assert_eq!((&pulls[0]["head"]["sha"], &pulls[0]["base"]["ref"]), (&json!(commit), &json!("main")));
+        assert!(debts(&world).contains("not-merged"));
+        world.github_put("pulls/430/merge", &json!({"merge_method": method}));
+        assert_eq!(on_main(&world, &commit), method == "merge");
+        assert!(!debts(&world).contains("not-merged"), "{method}: seen, not declared");
+        world.tool(&["resume"]).ended(0).says("main has it");
+        finish(&world, &[]).ended(0).says("nothing was changed");
+    }
+}
