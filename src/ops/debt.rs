@@ -15,6 +15,8 @@ use crate::domain::{
 };
 use crate::error::Result;
 
+use super::connect::Connected;
+
 /// The ConfigMap of debts.
 pub const DEBTS: &str = "gospel-release-debts";
 /// The ConfigMap of quarantined releases.
@@ -51,6 +53,23 @@ pub async fn quarantined(maps: &ConfigMaps) -> Result<BTreeMap<String, Quarantin
 pub async fn any(maps: &ConfigMaps) -> Result<bool> {
     let (debts, quarantine) = futures::try_join!(maps.get(DEBTS), maps.get(QUARANTINE))?;
     Ok([debts, quarantine].into_iter().flatten().any(|map| !map.data.is_empty()))
+}
+
+/// The debts that are open, for who is connected to everything.
+pub(super) async fn open(connected: &Connected, config: &Config, now: Timestamp) -> Result<Vec<Open>> {
+    let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);
+    if !any(&maps).await? {
+        return Ok(Vec::new());
+    }
+    let places = Places {
+        config,
+        git: Some(&connected.git),
+        github: Some(&connected.github),
+        workloads: &connected.production.workloads,
+        applications: Some(&connected.applications),
+        maps,
+    };
+    places.open(now).await
 }
 
 impl Places<'_> {

@@ -19,7 +19,7 @@ use super::connect::{Connected, connect};
 use super::drive::{self, Beside, Verb};
 use super::prepare::{Prepared, choose_version, pending_migrations};
 use super::sheet::Sheet;
-use super::{Invocation, Report, candidate, checklist, debt, guards};
+use super::{Invocation, Report, candidate, checklist, debt, guards, lost};
 
 use std::collections::BTreeMap;
 
@@ -108,6 +108,7 @@ async fn choose(
         return Err(Error::usage(format!("nothing to release: production runs {what}, which is what staging runs")));
     }
     refuse_quarantined(connected, &config, &candidate.images, options).await?;
+    lost::refuse(connected, &config, &live, &candidate.commit).await?;
     let version = choose_version(options.version.as_ref(), &config, &released, running.as_ref(), &prepared.changes)?;
     facts.version = Some(version);
     Ok((facts, live))
@@ -171,12 +172,14 @@ pub(super) async fn plan(
     let prepared = Prepared::of(&config, git, facts)?;
     let candidate = facts.candidate.as_ref().ok_or_else(|| Error::internal("no candidate"))?;
     let migrations = pending_migrations(git, &databases, &candidate.commit).await;
+    let debts = debt::open(connected, &config, invocation.clock.now()).await;
     let summary = prepared.summary();
     let notes = prepared.changes.notes(Some(&config.repository.page()));
     let question = {
         let (config, live) = (Arc::clone(&config), live.clone());
         move |state: &RunState| Question {
-            sheet: Sheet { config: &config, prepared: &prepared, live: &live, migrations: &migrations }.text(state),
+            sheet: Sheet { config: &config, prepared: &prepared, live: &live, migrations: &migrations, debts: &debts }
+                .text(state),
             phrase: state.version().map(ToString::to_string).unwrap_or_default(),
         }
     };

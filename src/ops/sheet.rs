@@ -5,6 +5,7 @@ use crate::domain::{Changes, Digest, ServiceName, Version, count, printable, sho
 use crate::engine::{Facts, RunState};
 use crate::error::{Result, chain};
 
+use super::debt;
 use super::prepare::{PendingMigration, Prepared};
 
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ pub struct Sheet<'a> {
     pub live: &'a BTreeMap<ServiceName, Digest>,
     /// What production has yet to run, or why that is not known.
     pub migrations: &'a Result<Vec<PendingMigration>>,
+    /// What break glass left open, or why that is not known.
+    pub debts: &'a Result<Vec<debt::Open>>,
 }
 
 /// A sheet is read in the narrowest terminal.
@@ -48,6 +51,7 @@ impl Sheet<'_> {
         migrations(self.migrations).iter().for_each(|text| line(text));
         Self::way_back(facts).iter().for_each(|text| line(text));
         self.risks().iter().for_each(|text| line(text));
+        self.debts().iter().for_each(|text| line(text));
         line("");
         out
     }
@@ -117,6 +121,19 @@ impl Sheet<'_> {
         let mut out = vec![format!("  way back   {target}: {usable}")];
         out.extend(rollback.reasons.iter().map(|reason| format!("             {}", printable(reason))));
         out
+    }
+
+    fn debts(&self) -> Vec<String> {
+        let debts = match self.debts {
+            Ok(debts) => debts,
+            Err(error) => return vec![format!("  debts      not known: {}", printable(&chain(error)))],
+        };
+        let line = |(index, open): (usize, &debt::Open)| {
+            let late = if open.overdue { "OVERDUE: " } else { "" };
+            let label = if index == 0 { "debts" } else { "" };
+            format!("  {label:<10} {late}{} ({})", printable(&open.debt.title()), printable(&open.seen))
+        };
+        debts.iter().enumerate().map(line).collect()
     }
 
     fn risks(&self) -> Vec<String> {

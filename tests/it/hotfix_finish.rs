@@ -210,3 +210,22 @@ fn protected_main() {
         finish(&world, &[]).ended(0).says("nothing was changed");
     }
 }
+
+/// The build on staging is older than the hotfix: promoting it would bring the fault back.
+#[test]
+fn promote_does_not_lose_a_hotfix() {
+    let (world, commit) = shipped();
+    let (serving, tags) = (world.serving(), world.tags());
+    let promote = |world: &World| world.tool(&[&["promote", "--yes"][..], &PATIENT].concat());
+    let tag = format!("hotfix-{}", &commit[..12]);
+    let ran = promote(&world);
+    ran.ended(10).says(&format!("lacks {tag} of auth")).says("gospel-release hotfix finish").says("soak");
+    assert_eq!((world.serving(), world.tags()), (serving, tags));
+    // Tagged and merged, it still is not in what staging runs.
+    finish(&world, &[]).ended(0);
+    promote(&world).ended(10).says("lacks v1.1.2");
+    // Taken out on purpose, it is in nobody's way, and what it left open stands on the sheet.
+    world.tool(&["rollback", "--yes", "--to", "v1.1.1", "--reason", "no better"]).ended(0);
+    let ran = promote(&world);
+    ran.ended(0).says("  debts      ").says("the gate soak was waived");
+}
