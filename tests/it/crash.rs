@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::hotfix::append;
 use crate::support::{Ran, Running, World};
 
-const SPEED: u32 = 7200;
 const OVERLAY: &str = "infra/k8s/overlays/production/kustomization.yaml";
 /// A dead holder is seen dead in a second.
 const LEASE: [&str; 2] = ["--set", "lock.lease=1s"];
@@ -19,6 +19,8 @@ const LEASE: [&str; 2] = ["--set", "lock.lease=1s"];
 pub struct Matrix {
     pub name: &'static str,
     pub scenario: &'static str,
+    /// World seconds a second.
+    pub speed: u32,
     pub command: &'static [&'static str],
     /// What the same command says, or how it ends, when everything was done already.
     pub done: &'static str,
@@ -32,6 +34,7 @@ pub struct Matrix {
 const PROMOTE: Matrix = Matrix {
     name: "promote",
     scenario: "clean",
+    speed: 7200,
     command: &["promote", "--yes"],
     done: "nothing to release",
     tag: "release/v1.2.0",
@@ -55,6 +58,38 @@ const DIRECT: Matrix = Matrix {
     ..ROLLBACK
 };
 
+const SHIP: Matrix = Matrix {
+    name: "hotfix ship",
+    command: &["hotfix", "ship", "--yes", "--reason", "a test"],
+    done: "nothing was changed",
+    tag: "release/v1.1.1",
+    prepare: mend,
+    cells_at_least: 34,
+    ..PROMOTE
+};
+
+const FINISH: Matrix = Matrix {
+    name: "hotfix finish",
+    // Nobody approves the tag's run for two hours: 12 s.
+    scenario: "hotfix-retriggers-workflow",
+    speed: 600,
+    command: &["hotfix", "finish", "--yes"],
+    done: "nothing was changed",
+    tag: "release/v1.1.2",
+    prepare: |world| {
+        mend(world);
+        world.tool(&[SHIP.command, &LEASE].concat()).ended(0);
+    },
+    cells_at_least: 20,
+};
+
+/// A hotfix in the checkout, committed; the same commit in every world.
+fn mend(world: &World) {
+    world.tool(&["hotfix", "start", "login"]).ended(0);
+    append(world, "services/auth/main.go", "\n// Tokens are compared in constant time.\n");
+    world.dev(&["commit", "-qam", "fix(auth): compare tokens in constant time"]);
+}
+
 /// The world without times, run ids and commit SHAs.
 fn projection(world: &World, tag: &str) -> Value {
     let refs = world.refs();
@@ -70,6 +105,9 @@ fn projection(world: &World, tag: &str) -> Value {
             json!([run["conclusion"], run["run_attempt"], run["head_sha"] == commit, approved])
         })
         .collect();
+    let branches: Vec<&String> = refs.keys().filter(|name| name.starts_with("refs/heads/")).collect();
+    let mut main = world.log("origin/main");
+    main.sort();
     let release = world.github(&format!("releases/tags/{}", tag.replace('/', "%2F")));
     // The mark of a rolled-back Release has a time in its first line.
     let body = release["body"].as_str().unwrap_or_default();
@@ -81,8 +119,18 @@ fn projection(world: &World, tag: &str) -> Value {
     let serving = world.serving();
     let images: BTreeMap<&String, Option<String>> =
         serving.keys().map(|name| (name, world.digest_of(name, version))).collect();
+    // A waived gate's debt is named after its run.
+    let debts = world.kept("gospel-release-debts").into_iter().map(|key| match key.strip_prefix("waived.") {
+        Some(rest) => format!("waived.{}", rest.split('.').next().unwrap_or_default()),
+        None => key,
+    });
+    let debts: Vec<String> = debts.collect();
     json!({
         "tags": world.tags(),
+        "branches": branches,
+        "main": main,
+        "checkout": [world.dev(&["symbolic-ref", "HEAD"]), world.dev(&["status", "--porcelain"])],
+        "work trees": world.dev(&["worktree", "list"]).lines().count(),
         "tagged": [tagged, refs.contains_key(&format!("refs/tags/{tag}^{{}}"))],
         "runs": runs,
         "releases": world.releases(),
@@ -95,14 +143,14 @@ fn projection(world: &World, tag: &str) -> Value {
         "serving": serving,
         "databases": world.migrations(),
         "lock": world.lock_holder(),
-        "kept": [world.kept("gospel-release-quarantine"), world.kept("gospel-release-debts")],
+        "kept": [world.kept("gospel-release-quarantine"), debts],
         "open": world.tool(&["status", "--output", "json", "--set", "debt.due_after=9000h"]).json()["open"],
     })
 }
 
 impl Matrix {
     fn world(&self) -> World {
-        let world = World::serve(self.scenario, SPEED);
+        let world = World::serve(self.scenario, self.speed);
         (self.prepare)(&world);
         world
     }
@@ -226,11 +274,45 @@ fn a_direct_rollback_survives_a_kill_at_every_journal_write() {
     DIRECT.survives();
 }
 
+#[test]
+fn a_shipped_hotfix_survives_a_kill_at_every_journal_write() {
+    SHIP.survives();
+}
+
+#[test]
+fn a_finished_hotfix_survives_a_kill_at_every_journal_write() {
+    FINISH.survives();
+}
+
+/// `hotfix start` has no journal: it is killed at many moments, and done again.
+#[test]
+fn a_started_hotfix_survives_a_kill_at_any_moment() {
+    let world = World::serve("clean", PROMOTE.speed);
+    let begun = std::time::Instant::now();
+    world.tool(&["hotfix", "start", "login"]).ended(0);
+    let whole = begun.elapsed();
+    let base = world.dev(&["rev-parse", "HEAD"]);
+    for part in 0..16 {
+        world.dev(&["switch", "-q", "main"]);
+        world.dev(&["branch", "-qD", "hotfix/login"]);
+        let mut child = world.tool_on("laptop", &["hotfix", "start", "login"]).spawn().expect("start it");
+        std::thread::sleep(whole * part / 15);
+        // One that has ended already cannot be killed, and need not be.
+        let _ = child.kill();
+        child.wait().expect("its end");
+        let again = world.tool(&["hotfix", "start", "login"]);
+        again.ended(0);
+        let now = [world.dev(&["symbolic-ref", "HEAD"]), world.dev(&["rev-parse", "HEAD"])];
+        assert_eq!(now, ["refs/heads/hotfix/login".to_owned(), base.clone()], "killed after {part}/15\n{again}");
+        assert_eq!(world.dev(&["status", "--porcelain"]), "", "killed after {part}/15\n{again}");
+    }
+}
+
 /// Eight start together: one proceeds, the others end 13 and name holder and run.
 #[test]
 fn of_many_promoters_one_proceeds() {
     for many in [2, 8] {
-        let world = World::serve("clean", SPEED);
+        let world = World::serve("clean", PROMOTE.speed);
         let children: Vec<_> = (0..many)
             .map(|index| Running::start(world.tool_on(&format!("laptop-{index}"), &["promote", "--yes"])))
             .collect();
@@ -250,7 +332,7 @@ fn of_many_promoters_one_proceeds() {
 /// The lock of a dead holder is taken over only on request; a live one's never.
 #[test]
 fn a_dead_holders_lock_is_taken_on_request() {
-    let world = World::serve("clean", SPEED);
+    let world = World::serve("clean", PROMOTE.speed);
     let mut dying = world.tool_on("laptop", &PROMOTE.args());
     dying.env("GOSPEL_RELEASE_FAILPOINT", "step-intent:tag=after");
     assert_eq!(Running::start(dying).end().signal, Some(9));

@@ -99,6 +99,8 @@ impl World {
     pub fn dev_may_fail(&self, args: &[&str]) -> Ran {
         let mut command = Command::new("git");
         command.args(args).current_dir(self.checkout());
+        // The same commit in every world.
+        command.env("GIT_AUTHOR_DATE", "2025-03-04T08:00:00Z").env("GIT_COMMITTER_DATE", "2025-03-04T08:00:00Z");
         for (name, value) in self.manifest["environment"].as_object().expect("environment") {
             command.env(name, value.as_str().expect("a string"));
         }

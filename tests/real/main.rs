@@ -8,6 +8,7 @@ mod crds;
 mod git;
 mod github;
 mod harness;
+mod hotfix;
 mod kubectl;
 mod kustomize;
 mod postgres;
