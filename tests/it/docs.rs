@@ -109,7 +109,7 @@ fn the_runbooks_commands_parse() {
                 && rehearse == "rehearse"
                 && serve == "serve"
             {
-                assert!(crate::incidents::FOR_ROLLBACK_AND_HOTFIX.contains(&scenario.as_str()), "{line}");
+                assert!(crate::documented::FOR_ROLLBACK_AND_HOTFIX.contains(&scenario.as_str()), "{line}");
                 drills += 1;
             }
         }

@@ -7,26 +7,6 @@ use serde_json::{Value, json};
 
 use crate::support::{Ran, World};
 
-/// Scenarios of `rollback` and `hotfix`.
-pub const FOR_ROLLBACK_AND_HOTFIX: &[&str] = &[
-    "bad-release",
-    "rollback-image-expired",
-    "rollback-schema-incompatible",
-    "argo-stuck-during-rollback",
-    "argo-self-heal",
-    "git-down",
-    "argo-down",
-    "overlay-edited-by-others",
-    "main-moved",
-    "merge-conflict",
-    "protected-main",
-    "hotfix-retriggers-workflow",
-    "ecr-immutable-retag",
-    "builder-absent",
-    "build-fails",
-    "push-denied",
-];
-
 const SPEED: u32 = 3600;
 const OVERLAY: &str = "infra/k8s/overlays/production/kustomization.yaml";
 /// A day of this world is 24 s: debts must not be overdue because this machine is busy.

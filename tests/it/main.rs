@@ -6,6 +6,7 @@ mod adapters;
 mod bad_input;
 mod crash;
 mod docs;
+mod documented;
 mod hotfix;
 mod hotfix_finish;
 mod house;
