@@ -143,6 +143,7 @@ fn projection(world: &World, tag: &str) -> Value {
         "overlay": world.file_on_main(OVERLAY),
         "overlay commits": world.changes_of(OVERLAY),
         "argo": [application["status"]["sync"]["status"], application["status"]["health"]["status"], history],
+        "overlay commits that Argo CD lacks": lacks(world, &application["status"]["sync"]["revision"]),
         "auto-sync": application["spec"]["syncPolicy"]["automated"],
         "serving": serving,
         "databases": world.migrations(),
@@ -150,6 +151,13 @@ fn projection(world: &World, tag: &str) -> Value {
         "kept": [world.kept("gospel-release-quarantine"), debts],
         "open": world.tool(&["status", "--output", "json", "--set", "debt.due_after=9000h"]).json()["open"],
     })
+}
+
+/// How many commits of the overlay are not in the revision that Argo CD deployed. The revision itself says less: Argo CD looks when
+/// it likes, and commits of main that change nothing here come after it.
+fn lacks(world: &World, revision: &Value) -> usize {
+    let revision = revision.as_str().unwrap_or_else(|| panic!("no revision: {revision}"));
+    world.changes_since(revision, OVERLAY)
 }
 
 impl Matrix {

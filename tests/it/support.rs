@@ -305,7 +305,16 @@ impl World {
 
     /// How many commits of main changed a file.
     pub fn changes_of(&self, path: &str) -> usize {
-        run_git(&self.clone_of_remote(), &["log", "--format=%H", "origin/main", "--", path]).stdout.lines().count()
+        self.changes_in("origin/main", path)
+    }
+
+    /// How many of them are not in a commit's past.
+    pub fn changes_since(&self, commit: &str, path: &str) -> usize {
+        self.changes_in(&format!("{commit}..origin/main"), path)
+    }
+
+    fn changes_in(&self, range: &str, path: &str) -> usize {
+        run_git(&self.clone_of_remote(), &["log", "--format=%H", range, "--", path]).stdout.lines().count()
     }
 
     /// Keys of a ConfigMap of production, with what is ours of them left out: run ids.
