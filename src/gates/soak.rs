@@ -200,6 +200,7 @@ fn observe(
             created: set.created_at?,
             revision: set.revision,
             image: image.clone(),
+            again: set.again,
             active,
         })
     });
@@ -279,7 +280,8 @@ fn judge(
     if !unknown.is_empty() || accepted.is_empty() {
         let of = if unknown.is_empty() { "any service".to_owned() } else { some(&unknown) };
         evidence.summary = format!("for how long staging has run the candidate is not known of {of}");
-        return Checked::unknown(evidence).fix("check that the Deployments and ReplicaSets of staging can be read");
+        let fix = "check that the Deployments and ReplicaSets of staging can be read; where staging returned to an earlier one, kubectl rollout restart begins a time that can be told";
+        return Checked::unknown(evidence).fix(fix);
     }
     if let (false, Some((at, why))) = (short.is_empty(), &latest) {
         evidence.summary = format!("the candidate has run on staging for {least}, {need} needed ({why})");
@@ -310,8 +312,8 @@ fn service_since(digests: &[Digest], observed: Option<&Observed>) -> Answer {
         return Answer::Unknown(format!("what {pod} runs is not known"));
     }
     match since(digests, &observed.ran, observed.argo.as_ref(), observed.oldest_pod) {
-        Some(since) => Answer::Since(since),
-        None => Answer::Unknown("no ReplicaSet tells since when".into()),
+        Ok(since) => Answer::Since(since),
+        Err(why) => Answer::Unknown(why),
     }
 }
 
@@ -339,7 +341,14 @@ mod tests {
     }
 
     fn ran(c: char, revision: u64, hours: i64, active: bool) -> Ran {
-        Ran { name: format!("rs-{revision}"), created: ago(hours), revision: Some(revision), image: image(c), active }
+        Ran {
+            name: format!("rs-{revision}"),
+            created: ago(hours),
+            revision: Some(revision),
+            image: image(c),
+            again: false,
+            active,
+        }
     }
 
     fn argo(entries: &[(char, i64)]) -> Argo {
@@ -399,6 +408,16 @@ mod tests {
         assert_eq!(checked.verdict, Verdict::Fail);
         assert_eq!(checked.evidence.summary, "staging does not run the candidate in gateway");
         assert_eq!(judged(Observed { pods: Vec::new(), ..seen(26) }).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn a_return_that_nothing_dates_is_unknown() {
+        let back = Ran { again: true, ..ran('a', 4, 26, true) };
+        let observed = Observed { ran: vec![ran('b', 3, 900, false), back], argo: None, ..seen(26) };
+        let checked = judged(observed);
+        assert_eq!(checked.verdict, Verdict::Unknown);
+        let seen = &checked.evidence.facts[0].seen;
+        assert!(seen.contains("returned to ReplicaSet rs-4") && seen.contains("nothing tells when"), "{seen}");
     }
 
     #[test]

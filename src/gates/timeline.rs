@@ -14,6 +14,8 @@ pub struct Version {
     /// `deployment.kubernetes.io/revision`: the number of its newest activation.
     pub revision: Option<u64>,
     pub image: ImageRef,
+    /// Whether the Deployment returned to it: then its age says nothing of the time since.
+    pub again: bool,
     /// Whether it is the one that should run now.
     pub active: bool,
 }
@@ -43,16 +45,22 @@ pub struct Since {
 }
 
 /// The latest of all that speak: the begin can only be too late, never too early. A restarted or rescheduled pod changes nothing;
-/// another image in between does, however short it ran.
+/// another image in between does, however short it ran. Where nothing tells the begin, the error says why.
 pub(super) fn since(
     digests: &[Digest],
     ran: &[Version],
     argo: Option<&Argo>,
     oldest_pod: Option<Timestamp>,
-) -> Option<Since> {
+) -> Result<Since, String> {
+    let active = ran.iter().find(|version| version.active).ok_or("no ReplicaSet tells since when")?;
     let from_argo = argo.and_then(|argo| argo.since(digests));
-    let from_cluster = of_replica_sets(digests, ran, from_argo.as_ref().map(|since| since.at).or(oldest_pod))?;
-    Some(match from_argo {
+    // Pods do not tell the return either: where the other image's rollout was broken off, the old ones never went.
+    if active.again && from_argo.is_none() {
+        return Err(format!("staging returned to ReplicaSet {}, and nothing tells when", active.name));
+    }
+    let again = from_argo.as_ref().map(|since| since.at).or(oldest_pod);
+    let from_cluster = of_replica_sets(digests, ran, active, again);
+    Ok(match from_argo {
         Some(argo) if argo.at > from_cluster.at => argo,
         _ => from_cluster,
     })
@@ -60,8 +68,7 @@ pub(super) fn since(
 
 /// From the ReplicaSets, newest activation first, as far back as they name the same image. `again` is the best known time of
 /// a return to an earlier ReplicaSet: that keeps its old creation time.
-fn of_replica_sets(digests: &[Digest], ran: &[Version], again: Option<Timestamp>) -> Option<Since> {
-    let active = ran.iter().find(|version| version.active)?;
+fn of_replica_sets(digests: &[Digest], ran: &[Version], active: &Version, again: Option<Timestamp>) -> Since {
     let same = |version: &Version| is_same(&version.image, &active.image, digests);
     let mut order: Vec<&Version> = ran.iter().filter(|version| !std::ptr::eq(*version, active)).collect();
     // Revision 0 stands for "not known": such a ReplicaSet is placed by its age alone.
@@ -73,17 +80,22 @@ fn of_replica_sets(digests: &[Digest], ran: &[Version], again: Option<Timestamp>
     let mut first = active;
     let mut interrupted_by = None;
     for version in order.iter().filter(before_active).rev() {
-        if same(version) && follows(version, first) {
-            first = version;
-        } else if !same(version) {
+        if !same(version) {
             interrupted_by = Some(*version);
             break;
+        }
+        // What ran before a return to it cannot be told.
+        if version.again {
+            break;
+        }
+        if follows(version, first) {
+            first = version;
         }
     }
     // Every other image whose ReplicaSet is younger than the begin ran after it, whatever the revisions say.
     let younger = ran.iter().filter(|version| !same(version) && version.created > first.created);
     let interruption = younger.max_by_key(|version| version.created);
-    Some(match interruption {
+    match interruption {
         None => {
             let why = match interrupted_by {
                 Some(other) => format!("{} ran before", label(&other.image)),
@@ -95,7 +107,7 @@ fn of_replica_sets(digests: &[Digest], ran: &[Version], again: Option<Timestamp>
             let why = format!("{} was deployed {}", label(&other.image), clock_time(other.created));
             Since { at: again.map_or(other.created, |again| again.max(other.created)), why }
         }
-    })
+    }
 }
 
 /// Whether two ReplicaSets of the same image were activated one after the other in the order of their age: a later revision with an earlier
@@ -160,11 +172,23 @@ mod tests {
     }
 
     fn version(c: char, revision: u64, h: i64, active: bool) -> Version {
-        Version { name: format!("rs-{revision}"), created: hour(h), revision: Some(revision), image: image(c), active }
+        Version {
+            name: format!("rs-{revision}"),
+            created: hour(h),
+            revision: Some(revision),
+            image: image(c),
+            again: false,
+            active,
+        }
+    }
+
+    /// The Deployment returned to it.
+    fn again(version: Version) -> Version {
+        Version { again: true, ..version }
     }
 
     fn begin(ran: &[Version], argo: Option<&Argo>, oldest_pod: Option<i64>) -> Option<i64> {
-        let since = since(&[digest('a')], ran, argo, oldest_pod.map(hour))?;
+        let since = since(&[digest('a')], ran, argo, oldest_pod.map(hour)).ok()?;
         Some(since.at.duration_since(hour(0)).as_hours())
     }
 
@@ -198,6 +222,7 @@ mod tests {
         let ran = [version('b', 2, 20, false), version('a', 3, 1, true)];
         assert_eq!(begin(&ran, None, None), Some(20));
         assert_eq!(begin(&ran, None, Some(21)), Some(21));
+        let ran = [version('b', 2, 20, false), again(version('a', 3, 1, true))];
         // Argo knows the time of the return better than the pods, which may have been rescheduled since.
         assert_eq!(begin(&ran, Some(&argo(&[('a', 1), ('b', 20), ('a', 22)])), Some(24)), Some(22));
     }
@@ -205,8 +230,17 @@ mod tests {
     #[test]
     fn two_returns_do_not_hide_each_other() {
         // b, a, b again, a again: by age alone the active one looks undisturbed.
-        let ran = [version('b', 3, 0, false), version('a', 4, 2, true)];
+        let ran = [again(version('b', 3, 0, false)), again(version('a', 4, 2, true))];
+        // ReplicaSets alone cannot tell when, nor can pods.
+        assert_eq!(begin(&ran, None, None), None);
+        assert_eq!(begin(&ran, None, Some(21)), None);
         assert_eq!(begin(&ran, Some(&argo(&[('b', 0), ('a', 2), ('b', 20), ('a', 21)])), Some(21)), Some(21));
+    }
+
+    #[test]
+    fn a_new_replica_set_after_a_return_counts_from_its_own_begin() {
+        let ran = [again(version('b', 3, 0, false)), again(version('a', 4, 2, false)), version('a', 5, 30, true)];
+        assert_eq!(begin(&ran, None, Some(31)), Some(30));
     }
 
     #[test]

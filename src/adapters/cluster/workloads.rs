@@ -14,6 +14,8 @@ use crate::domain::ImageRef;
 use crate::error::Result;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
+/// Written when a Deployment returns to an earlier ReplicaSet (Kubernetes, pkg/controller/deployment/util): its revisions until then.
+const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 
 /// The workloads of one namespace.
 #[derive(Clone)]
@@ -54,6 +56,8 @@ pub struct ReplicaSetState {
     pub name: String,
     pub deployment: Option<String>,
     pub revision: Option<u64>,
+    /// Whether the Deployment returned to it: its age says nothing of the time since then.
+    pub again: bool,
     pub desired: u32,
     pub replicas: u32,
     pub ready: u32,
@@ -180,6 +184,7 @@ impl From<ReplicaSet> for ReplicaSetState {
         Self {
             deployment: owner(&object.metadata, "Deployment"),
             revision: revision(object.metadata.annotations.as_ref()),
+            again: object.metadata.annotations.iter().any(|all| all.contains_key(REVISION_HISTORY)),
             name: object.metadata.name.unwrap_or_default(),
             desired: number(spec.replicas.or(Some(1))),
             replicas: number(Some(status.replicas)),

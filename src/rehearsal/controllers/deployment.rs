@@ -18,6 +18,8 @@ use super::rollout::{Counts, Limits, next};
 use crate::rehearsal::World;
 
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
+/// The revisions that a ReplicaSet had before the Deployment returned to it.
+const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const BY: &str = "deployment-controller";
 
 pub fn reconcile(world: &World, memory: &mut Memory, now: Timestamp) {
@@ -121,9 +123,12 @@ fn bring_forward(world: &World, deployment: &Value, current: &Value, old: &[Arc<
     let highest = old.iter().map(|set| revision(set)).max().unwrap_or(0);
     let mut own = revision(current);
     if own <= highest {
+        let had = [annotation(current, REVISION_HISTORY), annotation(current, REVISION)];
+        let had = had.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(",");
         own = highest + 1;
         let _ = world.kube.modify("replicasets", namespace(current), name(current), |set| {
             annotate(set, REVISION, own.to_string());
+            annotate(set, REVISION_HISTORY, had.clone());
         });
         let message = format!("Found new replica set \"{}\"", name(current));
         progressing(world, deployment, true, "FoundNewReplicaSet", message, now);
