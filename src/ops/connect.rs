@@ -174,23 +174,27 @@ async fn repository(git: &Git, github: &GitHub) -> Result<Outages> {
     Ok(outages)
 }
 
-/// A cluster on this machine is not a real production, whatever else is real.
+/// A cluster on this machine is not a real production, whatever else is real; and one elsewhere is no rehearsal.
 fn mixed_if_local(mut world: WorldId, server: &str) -> WorldId {
-    if world.kind == WorldKind::Real && is_loopback(server) {
+    let expected = if is_loopback(server) { WorldKind::Rehearsal } else { WorldKind::Real };
+    if world.kind != expected {
         world.kind = WorldKind::Mixed;
     }
     world
 }
 
-/// What the configured endpoints say about the world: all on this machine, none, or some.
+/// What the configured endpoints say about the world: all on this machine, none, or some. A rehearsed AWS leads to a rehearsed
+/// cluster; one that it does not know is none, wherever it answers.
 #[must_use]
 pub fn world_kind(config: &Config) -> WorldKind {
     let aws = |environment: &Environment| environment.aws.endpoint.clone().unwrap_or_else(|| "https://aws".to_owned());
     let endpoints = [config.github.api.clone(), aws(&config.staging), aws(&config.production)];
     let local = endpoints.iter().filter(|endpoint| is_loopback(endpoint)).count();
+    let clusters = [Some(&config.staging.cluster), Some(&config.production.cluster), config.argo.cluster.as_ref()];
+    let known = clusters.into_iter().flatten().all(|cluster| cluster.eks.is_some());
     match local {
         0 => WorldKind::Real,
-        all if all == endpoints.len() => WorldKind::Rehearsal,
+        all if all == endpoints.len() && known => WorldKind::Rehearsal,
         _ => WorldKind::Mixed,
     }
 }

@@ -1,9 +1,8 @@
 //! `hotfix start` and `hotfix ship`, seen from outside.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
-use crate::support::{Ran, World};
+use crate::support::{Ran, World, eventually};
 
 pub const SPEED: u32 = 3600;
 pub const GATEWAY: &str = "services/gateway/main.go";
@@ -52,15 +51,6 @@ pub fn debts(world: &World) -> BTreeSet<String> {
         None => debt["debt"].as_str().unwrap_or_default().to_owned(),
     };
     debts.iter().map(kind).collect()
-}
-
-/// Asks until it holds; the rehearsed controllers need a moment.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Production is as it was, the lock is free, and nothing of the hotfix is owed.

@@ -1,11 +1,11 @@
 //! Incidents and the way out of them: `rollback` and `hotfix` against every scenario that was made for them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Ran, World};
+use crate::support::{Ran, World, eventually};
 
 const SPEED: u32 = 3600;
 const OVERLAY: &str = "infra/k8s/overlays/production/kustomization.yaml";
@@ -25,15 +25,6 @@ fn tagged(world: &World, tag: &str) -> Digests {
 
 fn back(world: &World, flags: &[&str]) -> Ran {
     world.tool(&[&["rollback", "--yes", "--reason", "a test"][..], flags].concat())
-}
-
-/// Asks until it holds; the rehearsed controllers need a moment.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn auto_sync(world: &World) -> bool {

@@ -7,6 +7,7 @@ mod bad_input;
 mod crash;
 mod docs;
 mod documented;
+mod e2e;
 mod hotfix;
 mod hotfix_finish;
 mod house;

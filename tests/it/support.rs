@@ -531,6 +531,16 @@ impl std::fmt::Display for Ran {
     }
 }
 
+/// Waits until it holds; a minute is for ever.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
