@@ -43,6 +43,10 @@ pub struct Serve {
     /// Wall time that services take to answer on their health endpoints
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = wall_time)]
     pub probe_delay: Duration,
+
+    /// Give staging, production and Argo CD a cluster each, staging an account of its own, and the databases a pooler
+    #[arg(long)]
+    pub separate_clusters: bool,
 }
 
 fn speed(text: &str) -> Result<f64, String> {

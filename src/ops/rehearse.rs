@@ -59,6 +59,7 @@ pub async fn serve(args: &Serve, stop: &CancellationToken, out: &mut Out) -> Res
     options.speed = args.speed.unwrap_or(options.speed);
     options.services = usize::from(args.services);
     options.pace = Pace { ready_after: args.ready_after, probe_delay: args.probe_delay };
+    options.separate = args.separate_clusters;
     let rehearsal = Rehearsal::start(options).await?;
     out.json_line(rehearsal.manifest())?;
     stop.cancelled().await;

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
-use self::files::{ACCESS_KEY, Layout, SECRET_KEY, TOKEN, url_env};
+use self::files::{ACCESS_KEY, Layout, SECRET_KEY, url_env};
 use super::aws::{self, Registry};
 use super::controllers::{self, Controllers};
 use super::faults::{self, Api};
@@ -27,7 +27,7 @@ use super::measure::{self, Measure, Pace};
 use super::postgres::{self, Databases};
 use super::programs;
 use super::scenario::BuilderFault;
-use super::shape::Shape;
+use super::shape::{ClusterShape, Shape};
 use super::switches::{self, Switches};
 use super::traffic::Traffic;
 use super::webhook::Webhook;
@@ -53,6 +53,8 @@ pub struct Options {
     pub services: usize,
     /// Delays in wall time, for measurements.
     pub pace: Pace,
+    /// Staging, production and Argo CD have a cluster each, and staging an account of its own.
+    pub separate: bool,
     /// Where its files go; a temporary directory, removed at the end, if `None`.
     pub dir: Option<PathBuf>,
 }
@@ -62,7 +64,7 @@ impl Options {
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
         let speed = scenario.world.speed.0;
-        Self { scenario, seed: 1, speed, services: 6, pace: Pace::default(), dir: None }
+        Self { scenario, seed: 1, speed, services: 6, pace: Pace::default(), separate: false, dir: None }
     }
 }
 
@@ -94,7 +96,8 @@ pub struct Rehearsal {
 /// Base URLs, without a slash at the end.
 #[derive(Debug, Clone)]
 struct Endpoints {
-    kubernetes: String,
+    /// One for each cluster.
+    kubernetes: Vec<String>,
     github: String,
     git: String,
     aws: String,
@@ -107,7 +110,7 @@ struct Endpoints {
 
 /// Every port is bound before the world's clock starts, so that everything knows every address.
 struct Listeners {
-    kubernetes: TcpListener,
+    kubernetes: Vec<TcpListener>,
     github: TcpListener,
     aws: TcpListener,
     prometheus: TcpListener,
@@ -124,11 +127,19 @@ impl Rehearsal {
         let root = dir.as_ref().map_or_else(|| options.dir.clone().unwrap_or_default(), |dir| dir.path().to_owned());
         let root = absolute(root)?;
         let layout = Layout { root };
-        let listeners = Listeners::bind()?;
-        let shape = Shape::with_services(options.services);
+        let mut shape = Shape::with_services(options.services);
+        shape.separate = options.separate;
+        let clusters = shape.clusters();
+        let listeners = Listeners::bind(clusters.len())?;
         let at = listeners.endpoints(&shape)?;
-        let identity = Identity::generate(&Clock::real())?;
-        files::write(&layout.kubeconfig(), &files::kubeconfig(&shape, &at.kubernetes, identity.ca_pem())?)?;
+        let identities = clusters.iter().map(|_| Identity::generate(&Clock::real())).collect::<Result<Vec<_>>>()?;
+        for ((cluster, server), identity) in clusters.iter().zip(&at.kubernetes).zip(&identities) {
+            let text = files::kubeconfig(&shape, cluster, server, identity.ca_pem())?;
+            files::write(&layout.kubeconfig(cluster), &text)?;
+        }
+        if shape.separate {
+            files::write(&layout.aws_config(), &files::profiles())?;
+        }
         let program =
             std::env::current_exe().map_err(|error| Error::internal("find our own program").because(error))?;
         let settings = programs::Settings {
@@ -145,6 +156,7 @@ impl Rehearsal {
         let (registry, repo, past) = past(layout.clone(), shape.clone(), scenario.clone(), start, seed).await?;
         files::clone(&layout, &repo, &at.git).await?;
         let databases = databases(&shape, &repo, &past);
+        databases.serve_at(&at.databases);
         let hub = Hub::new(&shape, &scenario, &repo, &past, start, seed);
         hub.serve_at(&at.github);
 
@@ -174,7 +186,7 @@ impl Rehearsal {
         world.clock.release();
         let webhook = Webhook::new(world.clock.clone());
         let mut servers = JoinSet::new();
-        listeners.serve(&world, &webhook, identity, &at, &mut servers);
+        listeners.serve(&world, &webhook, identities, &at, &mut servers);
         servers.spawn(Traffic::keep_observing(world.clone()));
         let manifest = manifest(&world, &layout, &at);
         let controllers = controllers::start(world.clone());
@@ -288,10 +300,10 @@ fn address(listener: &TcpListener) -> Result<SocketAddr> {
 }
 
 impl Listeners {
-    fn bind() -> Result<Self> {
+    fn bind(clusters: usize) -> Result<Self> {
         let databases = [("staging".to_owned(), bind()?), ("production".to_owned(), bind()?)];
         Ok(Self {
-            kubernetes: bind()?,
+            kubernetes: (0..clusters).map(|_| bind()).collect::<Result<_>>()?,
             github: bind()?,
             aws: bind()?,
             prometheus: bind()?,
@@ -304,10 +316,11 @@ impl Listeners {
 
     fn endpoints(&self, shape: &Shape) -> Result<Endpoints> {
         let http = |listener| address(listener).map(|at| format!("http://{at}"));
+        let https = |listener| address(listener).map(|at| format!("https://{at}"));
         let github = http(&self.github)?;
         let databases = self.databases.iter().map(|(name, listener)| Ok((name.clone(), address(listener)?)));
         Ok(Endpoints {
-            kubernetes: format!("https://{}", address(&self.kubernetes)?),
+            kubernetes: self.kubernetes.iter().map(https).collect::<Result<_>>()?,
             git: format!("{github}/git/{}.git", shape.slug),
             github,
             aws: http(&self.aws)?,
@@ -319,23 +332,33 @@ impl Listeners {
         })
     }
 
-    fn serve(self, world: &Arc<World>, webhook: &Webhook, identity: Identity, at: &Endpoints, to: &mut JoinSet<()>) {
+    fn serve(
+        self,
+        world: &Arc<World>,
+        webhook: &Webhook,
+        identities: Vec<Identity>,
+        at: &Endpoints,
+        to: &mut JoinSet<()>,
+    ) {
         let flaky = |router: Router, api: Api| faults::layer(router, api, world.seed, world.scenario.world.flaky);
-        let keys = vec![AwsKey { id: ACCESS_KEY.into(), secret: SECRET_KEY.into() }];
-        let tokens = AuthTokens::new(TOKEN, &world.shape.cluster, world.clock.clone()).with_aws_keys(keys);
-        let cluster = aws::Cluster { endpoint: at.kubernetes.clone(), ca_pem: identity.ca_pem().to_owned() };
-        let kubernetes = flaky(kube::router(world.clone(), tokens), Api::Kubernetes);
-        let kubernetes = measure::counted(kubernetes, world.clone());
-        let listener = self.kubernetes;
-        to.spawn(async move {
-            // It serves until it is dropped; there is nobody to tell about a socket that broke.
-            let _ = kube::serve_tls(kubernetes, listener, &identity).await;
+        let shapes = world.shape.clusters();
+        let described = shapes.iter().zip(&at.kubernetes).zip(&identities).map(|((shape, endpoint), identity)| {
+            aws::Cluster { shape: shape.clone(), endpoint: endpoint.clone(), ca_pem: identity.ca_pem().to_owned() }
         });
+        let described = described.collect();
+        for ((shape, listener), identity) in shapes.into_iter().zip(self.kubernetes).zip(identities) {
+            let router = flaky(api_server(world, shape), Api::Kubernetes);
+            let router = measure::counted(router, world.clone());
+            to.spawn(async move {
+                // It serves until it is dropped; there is nobody to tell about a socket that broke.
+                let _ = kube::serve_tls(router, listener, &identity).await;
+            });
+        }
         let hosting = flaky(git::http::router(world.clone()), Api::Git);
         let github = flaky(github::router(world.clone()), Api::GitHub).merge(hosting);
         to.spawn(plain(self.github, switches::outage(github, world.clone())));
         to.spawn(plain(self.control, switches::router(world.clone())));
-        to.spawn(plain(self.aws, flaky(aws::router(world.clone(), cluster), Api::Aws)));
+        to.spawn(plain(self.aws, flaky(aws::router(world.clone(), described), Api::Aws)));
         to.spawn(plain(self.prometheus, flaky(prometheus::router(world.clone()), Api::Prometheus)));
         to.spawn(plain(self.services, kubelet::direct(world.clone())));
         to.spawn(plain(self.webhook, flaky(webhook.router(), Api::Webhook)));
@@ -343,6 +366,14 @@ impl Listeners {
             to.spawn(postgres::serve(world.clone(), environment, listener));
         }
     }
+}
+
+/// The API server of one cluster: it accepts its own tokens alone.
+fn api_server(world: &Arc<World>, shape: ClusterShape) -> Router {
+    let id = if shape.account == world.shape.account { ACCESS_KEY } else { aws::STAGING_KEY };
+    let keys = vec![AwsKey { id: id.into(), secret: SECRET_KEY.into() }];
+    let tokens = AuthTokens::new(files::token(&shape), &shape.name, world.clock.clone()).with_aws_keys(keys);
+    kube::holding(kube::router(world.clone(), tokens), shape.namespaces)
 }
 
 /// Serves plain HTTP until it is dropped.
@@ -353,7 +384,7 @@ async fn plain(listener: TcpListener, router: Router) {
 
 fn manifest(world: &World, layout: &Layout, at: &Endpoints) -> Manifest {
     let urls = [
-        ("kubernetes", &at.kubernetes),
+        ("kubernetes", &at.kubernetes[0]),
         ("github", &at.github),
         ("git", &at.git),
         ("aws", &at.aws),
@@ -364,7 +395,7 @@ fn manifest(world: &World, layout: &Layout, at: &Endpoints) -> Manifest {
     ];
     Manifest {
         scenario: world.scenario.name.clone(),
-        kubeconfig: layout.kubeconfig(),
+        kubeconfig: layout.kubeconfig(&world.shape.cluster_of("production")),
         git: at.git.clone(),
         config: layout.config(),
         urls: urls.into_iter().map(|(name, url)| (name.to_owned(), url.clone())).collect(),
@@ -383,7 +414,7 @@ fn environment(world: &World, layout: &Layout, at: &Endpoints) -> BTreeMap<Strin
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
         ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
-        ("KUBECONFIG", path(layout.kubeconfig())),
+        ("KUBECONFIG", path(layout.kubeconfig(&world.shape.cluster_of("production")))),
         ("GH_TOKEN", "ghp_rehearsal".to_owned()),
         ("GITHUB_API_URL", at.github.clone()),
         ("GIT_CONFIG_GLOBAL", path(layout.git_config())),
@@ -396,6 +427,11 @@ fn environment(world: &World, layout: &Layout, at: &Endpoints) -> BTreeMap<Strin
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
+    if world.shape.separate {
+        // Two accounts: each profile of the configuration has its own keys.
+        variables.retain(|name, _| !matches!(name.as_str(), "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY"));
+        variables.insert("AWS_CONFIG_FILE".to_owned(), path(layout.aws_config()));
+    }
     variables.extend(world.clock.to_env().map(|clock| ("GOSPEL_RELEASE_CLOCK".to_owned(), clock)));
     for (environment, address) in &at.databases {
         variables.extend(world.shape.databases.iter().map(|service| {

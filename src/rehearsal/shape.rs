@@ -1,5 +1,28 @@
 //! The names of the rehearsed production: Gospelib's.
 
+/// Staging's account, where it has one of its own.
+const STAGING_ACCOUNT: &str = "418272775678";
+
+/// One EKS cluster, and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterShape {
+    /// `production`, `staging` or `argo`.
+    pub of: &'static str,
+    pub name: String,
+    /// 12 digits.
+    pub account: String,
+    /// Its namespaces; empty: all that there are.
+    pub namespaces: Vec<String>,
+}
+
+impl ClusterShape {
+    /// Its ARN.
+    #[must_use]
+    pub fn arn(&self, region: &str) -> String {
+        format!("arn:aws:eks:{region}:{}:cluster/{}", self.account, self.name)
+    }
+}
+
 /// What exists, by name. The same for every scenario, but for the number of services.
 #[derive(Debug, Clone)]
 pub struct Shape {
@@ -9,8 +32,10 @@ pub struct Shape {
     pub slug: String,
     pub account: String,
     pub region: String,
-    /// EKS cluster that holds staging, production and Argo CD.
+    /// EKS cluster that holds production, and staging and Argo CD too where they are not separate.
     pub cluster: String,
+    /// Staging, production and Argo CD have a cluster each, and staging an account of its own.
+    pub separate: bool,
     pub services: Vec<String>,
     /// The services that have a PostgreSQL database and migrations.
     pub databases: Vec<String>,
@@ -32,6 +57,7 @@ impl Shape {
             account: "418272771234".into(),
             region: "us-east-1".into(),
             cluster: "gospelib-production".into(),
+            separate: false,
             services: names(&["gateway", "content", "auth", "search", "study", "notify"]),
             databases: names(&["content", "auth", "study"]),
             apps: names(&["web", "admin", "mobile"]),
@@ -75,10 +101,38 @@ impl Shape {
         format!("{}.dkr.ecr.{}.amazonaws.com", self.account, self.region)
     }
 
-    /// ARN of the EKS cluster.
+    /// The account of `staging`, `production` or `argo`.
     #[must_use]
-    pub fn cluster_arn(&self) -> String {
-        format!("arn:aws:eks:{}:{}:cluster/{}", self.region, self.account, self.cluster)
+    pub fn account_of(&self, environment: &str) -> &str {
+        if self.separate && environment == "staging" { STAGING_ACCOUNT } else { &self.account }
+    }
+
+    /// The EKS clusters; production's is the first.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<ClusterShape> {
+        let cluster = |of: &'static str, name: String, namespaces: &[String]| ClusterShape {
+            of,
+            name,
+            account: self.account_of(of).to_owned(),
+            namespaces: namespaces.to_vec(),
+        };
+        if !self.separate {
+            return vec![cluster("production", self.cluster.clone(), &[])];
+        }
+        let own = |environment| [self.namespace(environment), "monitoring".to_owned()];
+        vec![
+            cluster("production", self.cluster.clone(), &own("production")),
+            cluster("staging", self.namespace("staging"), &own("staging")),
+            cluster("argo", format!("{}-tools", self.project), &["argocd".to_owned()]),
+        ]
+    }
+
+    /// The cluster that holds `environment`.
+    #[must_use]
+    pub fn cluster_of(&self, environment: &str) -> ClusterShape {
+        let mut all = self.clusters();
+        let at = all.iter().position(|cluster| cluster.of == environment).unwrap_or(0);
+        all.swap_remove(at)
     }
 
     /// Directory of an environment's overlay in the repository.

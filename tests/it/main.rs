@@ -4,6 +4,7 @@
 
 mod adapters;
 mod bad_input;
+mod clusters;
 mod crash;
 mod docs;
 mod documented;

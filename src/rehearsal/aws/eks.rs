@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::router::{Cluster, account};
+use super::router::{Cluster, account_of_caller};
 use super::wire::{Call, Fault, page, seconds};
 use crate::rehearsal::World;
 
@@ -15,51 +15,65 @@ const NODE_GROUP: &str = "general";
 const ADDONS: [(&str, &str); 3] =
     [("coredns", "v1.11.4-eksbuild.2"), ("kube-proxy", "v1.31.3-eksbuild.2"), ("vpc-cni", "v1.19.2-eksbuild.1")];
 
-pub(super) fn answer(world: &World, cluster: &Cluster, call: &Call) -> Result<Value, Fault> {
+pub(super) fn answer(world: &World, clusters: &[Cluster], call: &Call) -> Result<Value, Fault> {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
     if call.method != Method::GET {
         return Err(Fault::not_rehearsed(format!("{} {} of EKS", call.method, call.path.join("/"))));
     }
-    if let [root, name, ..] = path.as_slice()
-        && *root == "clusters"
-        && *name != world.shape.cluster
-    {
+    let account = account_of_caller(world, call);
+    // In the scenario `wrong-cluster` the other account has a cluster of the same name.
+    let foreign = world.scenario.world.wrong_cluster;
+    let ours = || clusters.iter().filter(|cluster| foreign || cluster.shape.account == account);
+    let name = match path.as_slice() {
+        ["clusters"] => {
+            return page(call, ours().map(|cluster| json!(cluster.shape.name)).collect(), "clusters");
+        }
+        ["clusters", name, ..] => *name,
+        _ => return Err(Fault::not_rehearsed(format!("GET /{} of EKS", call.path.join("/")))),
+    };
+    let Some(cluster) = ours().find(|cluster| cluster.shape.name == name) else {
         return Err(Fault::new(404, "ResourceNotFoundException", format!("No cluster found for name: {name}.")));
-    }
-    match path.as_slice() {
-        ["clusters"] => page(call, vec![json!(world.shape.cluster)], "clusters"),
-        ["clusters", _] => Ok(json!({ "cluster": describe(world, cluster) })),
-        ["clusters", _, "node-groups"] => page(call, vec![json!(NODE_GROUP)], "nodegroups"),
-        ["clusters", _, "node-groups", NODE_GROUP] => Ok(json!({ "nodegroup": node_group(world) })),
-        ["clusters", _, "node-groups", name] => {
+    };
+    let of = Named { name, account };
+    match &path[2..] {
+        [] => Ok(json!({ "cluster": describe(world, cluster, &of) })),
+        ["node-groups"] => page(call, vec![json!(NODE_GROUP)], "nodegroups"),
+        ["node-groups", NODE_GROUP] => Ok(json!({ "nodegroup": node_group(world, &of) })),
+        ["node-groups", name] => {
             Err(Fault::new(404, "ResourceNotFoundException", format!("No node group found for name: {name}.")))
         }
-        ["clusters", _, "addons"] => page(call, ADDONS.iter().map(|(name, _)| json!(name)).collect(), "addons"),
-        ["clusters", _, "addons", name] => match ADDONS.iter().find(|(known, _)| known == name) {
-            Some((name, version)) => Ok(json!({ "addon": addon(world, name, version) })),
+        ["addons"] => page(call, ADDONS.iter().map(|(name, _)| json!(name)).collect(), "addons"),
+        ["addons", name] => match ADDONS.iter().find(|(known, _)| known == name) {
+            Some((name, version)) => Ok(json!({ "addon": addon(world, &of, name, version) })),
             None => Err(Fault::new(404, "ResourceNotFoundException", format!("No addon: {name} found in cluster."))),
         },
         _ => Err(Fault::not_rehearsed(format!("GET /{} of EKS", call.path.join("/")))),
     }
 }
 
-fn arn(world: &World, rest: &str) -> String {
-    format!("arn:aws:eks:{}:{}:{rest}", world.shape.region, account(world))
+/// A cluster's name, and the account that is asked.
+struct Named<'a> {
+    name: &'a str,
+    account: &'a str,
+}
+
+fn arn(world: &World, of: &Named, rest: &str) -> String {
+    format!("arn:aws:eks:{}:{}:{rest}", world.shape.region, of.account)
 }
 
 fn created(world: &World) -> f64 {
     seconds(world.past.candidate.at - Duration::from_hours(400 * 24))
 }
 
-fn describe(world: &World, cluster: &Cluster) -> Value {
-    let name = &world.shape.cluster;
+fn describe(world: &World, cluster: &Cluster, of: &Named) -> Value {
+    let name = of.name;
     json!({
         "name": name,
-        "arn": arn(world, &format!("cluster/{name}")),
+        "arn": arn(world, of, &format!("cluster/{name}")),
         "createdAt": created(world),
         "version": "1.31",
         "endpoint": cluster.endpoint,
-        "roleArn": format!("arn:aws:iam::{}:role/{name}-cluster", account(world)),
+        "roleArn": format!("arn:aws:iam::{}:role/{name}-cluster", of.account),
         "resourcesVpcConfig": {
             "subnetIds": ["subnet-0a1b2c3d4e5f60718", "subnet-0a1b2c3d4e5f60719"],
             "securityGroupIds": [],
@@ -77,11 +91,11 @@ fn describe(world: &World, cluster: &Cluster) -> Value {
     })
 }
 
-fn node_group(world: &World) -> Value {
-    let name = &world.shape.cluster;
+fn node_group(world: &World, of: &Named) -> Value {
+    let name = of.name;
     json!({
         "nodegroupName": NODE_GROUP,
-        "nodegroupArn": arn(world, &format!("nodegroup/{name}/{NODE_GROUP}/5ec0ffee")),
+        "nodegroupArn": arn(world, of, &format!("nodegroup/{name}/{NODE_GROUP}/5ec0ffee")),
         "clusterName": name,
         "version": "1.31",
         "releaseVersion": "1.31.4-20250203",
@@ -95,15 +109,15 @@ fn node_group(world: &World) -> Value {
     })
 }
 
-fn addon(world: &World, name: &str, version: &str) -> Value {
-    let cluster = &world.shape.cluster;
+fn addon(world: &World, of: &Named, name: &str, version: &str) -> Value {
+    let cluster = of.name;
     json!({
         "addonName": name,
         "clusterName": cluster,
         "status": "ACTIVE",
         "addonVersion": version,
         "health": { "issues": [] },
-        "addonArn": arn(world, &format!("addon/{cluster}/{name}/5ec0ffee")),
+        "addonArn": arn(world, of, &format!("addon/{cluster}/{name}/5ec0ffee")),
         "createdAt": created(world),
         "modifiedAt": created(world),
     })

@@ -13,5 +13,5 @@ mod wire;
 pub use amplify::app_id;
 pub use ecr::PASSWORD;
 pub use registry::{Image, Registry, TagTaken, compose};
-pub use router::{Cluster, router};
+pub use router::{Cluster, STAGING_KEY, router};
 pub use secrets::SECRETS;

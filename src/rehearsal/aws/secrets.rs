@@ -50,6 +50,7 @@ fn clone_of(call: &Call) -> Call {
         operation: call.operation.clone(),
         body: Value::Null,
         service: call.service.clone(),
+        key: call.key.clone(),
         protocol: call.protocol,
         host: call.host.clone(),
         request_id: call.request_id.clone(),

@@ -1,12 +1,12 @@
 //! STS, in the Query protocol (API reference, version 2011-06-15).
 
-use super::router::account;
+use super::router::account_of_caller;
 use super::wire::{Call, Fault};
 use crate::rehearsal::World;
 
 pub(super) fn answer(world: &World, call: &Call) -> Result<String, Fault> {
     match call.params.get("Action").map(String::as_str) {
-        Some("GetCallerIdentity") => Ok(identity(account(world), &call.request_id)),
+        Some("GetCallerIdentity") => Ok(identity(account_of_caller(world, call), &call.request_id)),
         Some(other) => Err(Fault::not_rehearsed(format!("operation {other:?} of STS"))),
         None => Err(Fault::new(400, "MissingAction", "Missing Action")),
     }

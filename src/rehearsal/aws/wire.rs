@@ -21,6 +21,8 @@ pub(super) struct Call {
     pub body: Value,
     /// Service of the credential scope: `ecr`; `None` where the request is not signed.
     pub service: Option<String>,
+    /// Access key of the credential scope.
+    pub key: Option<String>,
     pub protocol: Protocol,
     /// Host and port that were asked.
     pub host: String,
@@ -71,10 +73,12 @@ impl Call {
             () if params.contains_key("Action") => Protocol::Query,
             () => Protocol::Rest,
         };
+        let (key, service) = scope(headers, &params).unzip();
         Self {
             method: method.clone(),
             path: uri.path().split('/').filter(|part| !part.is_empty()).map(percent_decoded).collect(),
-            service: scope(headers, &params),
+            service,
+            key,
             operation: target.rsplit('.').next().unwrap_or_default().to_owned(),
             body: serde_json::from_slice(body).unwrap_or(Value::Null),
             params,
@@ -90,15 +94,17 @@ impl Call {
     }
 }
 
-/// The service in `Credential=AKID/date/region/service/aws4_request`, from the header or from a presigned URL.
-fn scope(headers: &HeaderMap, params: &BTreeMap<String, String>) -> Option<String> {
+/// Access key and service in `Credential=AKID/date/region/service/aws4_request`, from the header or from a presigned URL.
+fn scope(headers: &HeaderMap, params: &BTreeMap<String, String>) -> Option<(String, String)> {
     let authorization = header(headers, "authorization");
     let credential = match authorization.strip_prefix("AWS4-HMAC-SHA256") {
         Some(rest) => rest.split("Credential=").nth(1)?.split(',').next()?,
         None => params.get("X-Amz-Credential")?,
     };
+    let key = credential.trim().split('/').next()?;
     let mut parts = credential.trim().rsplit('/');
-    (parts.next()? == "aws4_request").then(|| parts.next().map(str::to_owned))?
+    let service = (parts.next()? == "aws4_request").then(|| parts.next())??;
+    Some((key.to_owned(), service.to_owned()))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

@@ -24,4 +24,4 @@ pub(crate) mod tests;
 pub use jobs::OUTPUT as JOB_OUTPUT;
 pub use kubelet::{LOG_INTERVAL, running_since};
 pub use run::{Controllers, start};
-pub use seed::seed;
+pub use seed::{POOLER, seed};

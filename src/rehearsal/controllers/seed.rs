@@ -15,6 +15,8 @@ use crate::rehearsal::World;
 
 /// The Lease that release tools of this project share.
 const LEASE: &str = "gospel-release";
+/// What stands between clients in a cluster and the databases outside it: Deployment, Service and label `app`.
+pub const POOLER: &str = "pgbouncer";
 /// Deployments of the past of which ReplicaSets are left; older ones are in Argo's history only.
 const KEPT: usize = 3;
 
@@ -294,28 +296,40 @@ fn around(world: &World, start: Timestamp) {
             "status": { "lastScheduleTime": stamp(last), "lastSuccessfulTime": stamp(later(last, seconds(95))) },
         }),
     );
-    let labels = json!({ "app": "prometheus" });
+    helper(world, "monitoring", "prometheus", "quay.io/prometheus/prometheus:v3.2.1", 9090, &founded);
+    if world.shape.separate {
+        for environment in ["staging", "production"] {
+            let space = world.shape.namespace(environment);
+            helper(world, &space, POOLER, "ghcr.io/gospelib/pgbouncer:1.24.0", 5432, &founded);
+        }
+    }
+    play(world, &mut Memory::new("monitoring"), days_ago(start, 90));
+}
+
+/// A Deployment of one pod with a Service of its name, on one port.
+fn helper(world: &World, space: &str, name: &str, image: &str, port: u16, founded: &str) {
+    let labels = json!({ "app": name });
+    let metadata = json!({ "name": name, "namespace": space, "labels": labels, "creationTimestamp": founded });
+    let address = format!("172.20.114.{}", super::object::fnv(&[space, name]) % 250 + 2);
     put(
         world,
         "services",
         json!({
-            "metadata": { "name": "prometheus", "namespace": "monitoring", "labels": labels, "creationTimestamp": founded },
-            "spec": { "selector": labels, "clusterIP": "172.20.114.9",
-                "ports": [{ "name": "web", "port": 9090, "targetPort": 9090 }] },
+            "metadata": metadata,
+            "spec": { "selector": labels, "clusterIP": address,
+                "ports": [{ "name": "web", "port": port, "targetPort": port }] },
         }),
     );
-    let container = json!({ "name": "prometheus", "image": "quay.io/prometheus/prometheus:v3.2.1",
-        "ports": [{ "name": "web", "containerPort": 9090 }] });
+    let container = json!({ "name": name, "image": image, "ports": [{ "name": "web", "containerPort": port }] });
     put(
         world,
         "deployments",
         json!({
-            "metadata": { "name": "prometheus", "namespace": "monitoring", "labels": labels, "creationTimestamp": founded },
+            "metadata": metadata,
             "spec": { "replicas": 1, "selector": { "matchLabels": labels },
                 "template": { "metadata": { "labels": labels }, "spec": { "containers": [container] } } },
         }),
     );
-    play(world, &mut Memory::new("monitoring"), days_ago(start, 90));
 }
 
 /// `metav1.MicroTime` of wall time now: Leases are renewed in real time.

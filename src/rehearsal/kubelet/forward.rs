@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 
 use super::services::{ask_pod, listens};
 use crate::rehearsal::World;
+use crate::rehearsal::controllers::POOLER;
+use crate::rehearsal::controllers::object::{label, name, namespace};
 use crate::rehearsal::kube::{Status, resources};
 
 pub async fn port_forward(
@@ -120,14 +122,17 @@ pub fn connect(world: &Arc<World>, pod: &Arc<Value>, port: u16) -> Option<Duplex
         return None;
     }
     let (near, far) = tokio::io::duplex(64 * 1024);
+    if label(pod, "app") == POOLER {
+        tokio::spawn(pool(world.clone(), pod.clone(), far));
+        return Some(near);
+    }
     let (world, pod) = (world.clone(), pod.clone());
     tokio::spawn(async move {
         let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (world, pod) = (world.clone(), pod.clone());
             async move {
                 // The pod as it is now: it may have become ready, or have gone.
-                let at = crate::rehearsal::controllers::object::namespace(&pod).to_owned();
-                let name = crate::rehearsal::controllers::object::name(&pod).to_owned();
+                let (at, name) = (namespace(&pod).to_owned(), name(&pod).to_owned());
                 let fresh = world.kube.get("pods", &at, &name).unwrap_or(pod);
                 let answer = ask_pod(&world, &fresh, port, request.map(axum::body::Body::new)).await;
                 answer.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::ConnectionReset))
@@ -138,4 +143,14 @@ pub fn connect(world: &Arc<World>, pod: &Arc<Value>, port: u16) -> Option<Duplex
         let _ = connection.serve_connection(hyper_util::rt::TokioIo::new(far), service).await;
     });
     Some(near)
+}
+
+/// The pooler passes a connection on to the databases of its environment.
+async fn pool(world: Arc<World>, pod: Arc<Value>, mut client: DuplexStream) {
+    let staging = namespace(&pod) == world.shape.namespace("staging");
+    let Some(address) = world.databases.address(if staging { "staging" } else { "production" }) else { return };
+    // Whoever hangs up first ends it; nobody waits for the result.
+    if let Ok(mut server) = tokio::net::TcpStream::connect(address).await {
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    }
 }

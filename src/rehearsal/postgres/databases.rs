@@ -1,12 +1,15 @@
 //! What the databases hold.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What the databases hold, by environment (`staging`, `production`) and service.
 #[derive(Debug, Default)]
 pub struct Databases {
     schemas: Mutex<BTreeMap<(String, String), Schema>>,
+    /// Where each environment's are served, once they are.
+    addresses: OnceLock<BTreeMap<String, SocketAddr>>,
     /// Advisory locks: which session holds which key of which database.
     locks: Mutex<BTreeMap<(String, String, i64), u64>>,
 }
@@ -36,6 +39,17 @@ impl Schema {
 }
 
 impl Databases {
+    /// Remembers the servers' addresses, by environment; the first call counts.
+    pub fn serve_at(&self, addresses: &BTreeMap<String, SocketAddr>) {
+        self.addresses.get_or_init(|| addresses.clone());
+    }
+
+    /// The server of an environment's databases.
+    #[must_use]
+    pub fn address(&self, environment: &str) -> Option<SocketAddr> {
+        self.addresses.get()?.get(environment).copied()
+    }
+
     /// Makes a database at this version; `None`: nothing was ever migrated, and the table does not exist.
     pub fn set(&self, environment: &str, service: &str, version: Option<i64>) {
         let row = version.map(|version| Row { version, dirty: false });

@@ -27,10 +27,9 @@ struct Machine {
 impl Machine {
     async fn new(knobs: &str) -> Self {
         let (world_dir, world) = testing::world(knobs);
-        let cluster = aws::Cluster { endpoint: "https://127.0.0.1:1".into(), ca_pem: String::new() };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(axum::serve(listener, aws::router(world.clone(), cluster)).into_future());
+        tokio::spawn(axum::serve(listener, aws::router(world.clone(), Vec::new())).into_future());
         let settings = Settings {
             aws: url,
             registry: REGISTRY.into(),

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::Endpoints;
 use crate::error::{Error, Result};
 use crate::process::Program;
-use crate::rehearsal::aws::app_id;
-use crate::rehearsal::{World, git::Repo, shape::Shape};
+use crate::rehearsal::aws::{STAGING_KEY, app_id};
+use crate::rehearsal::shape::{ClusterShape, Shape};
+use crate::rehearsal::{World, git::Repo};
 
 /// The static token of the rehearsed cluster.
 pub(super) const TOKEN: &str = "rehearsal-dana-dev";
@@ -31,8 +32,16 @@ impl Layout {
         self.root.join("checkout")
     }
 
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.root.join("kubeconfig")
+    /// Production's is the one that clients are told of.
+    pub fn kubeconfig(&self, cluster: &ClusterShape) -> PathBuf {
+        match cluster.of {
+            "production" => self.root.join("kubeconfig"),
+            other => self.root.join(format!("kubeconfig-{other}")),
+        }
+    }
+
+    pub fn aws_config(&self) -> PathBuf {
+        self.root.join("aws-config")
     }
 
     pub fn config(&self) -> PathBuf {
@@ -75,9 +84,10 @@ pub(super) async fn clone(layout: &Layout, repo: &Repo, url: &str) -> Result<()>
 }
 
 /// A kubeconfig with one context, named like the cluster.
-pub(super) fn kubeconfig(shape: &Shape, server: &str, ca_pem: &str) -> Result<String> {
+pub(super) fn kubeconfig(shape: &Shape, cluster: &ClusterShape, server: &str, ca_pem: &str) -> Result<String> {
     use base64::Engine as _;
-    let name = &shape.cluster;
+    let name = &cluster.name;
+    let namespace = cluster.namespaces.first().cloned().unwrap_or_else(|| shape.namespace("production"));
     yaml(&json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -85,12 +95,23 @@ pub(super) fn kubeconfig(shape: &Shape, server: &str, ca_pem: &str) -> Result<St
             "server": server,
             "certificate-authority-data": base64::engine::general_purpose::STANDARD.encode(ca_pem),
         }}],
-        "users": [{ "name": "dana-dev", "user": { "token": TOKEN } }],
-        "contexts": [{ "name": name, "context": {
-            "cluster": name, "user": "dana-dev", "namespace": shape.namespace("production"),
-        }}],
+        "users": [{ "name": "dana-dev", "user": { "token": token(cluster) } }],
+        "contexts": [{ "name": name, "context": { "cluster": name, "user": "dana-dev", "namespace": namespace } }],
         "current-context": name,
     }))
+}
+
+/// The static token of a cluster: one is not good for another.
+pub(super) fn token(cluster: &ClusterShape) -> String {
+    if cluster.of == "production" { TOKEN.to_owned() } else { format!("{TOKEN}-{}", cluster.of) }
+}
+
+/// An AWS configuration with a profile for each account.
+pub(super) fn profiles() -> String {
+    let profile = |name: &str, key: &str| {
+        format!("[profile {name}]\naws_access_key_id = {key}\naws_secret_access_key = {SECRET_KEY}\n")
+    };
+    profile("production", ACCESS_KEY) + &profile("staging", STAGING_KEY)
 }
 
 /// `gospel-release.yaml` for this world: every endpoint is on this machine. Its deadlines are wider than the defaults:
@@ -98,10 +119,26 @@ pub(super) fn kubeconfig(shape: &Shape, server: &str, ca_pem: &str) -> Result<St
 pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<String> {
     let shape = &world.shape;
     let site = |host: &str, path: &str| format!("{}/host/{host}{path}", at.services);
+    let aws = |name: &str| {
+        let mut aws = json!({ "account": shape.account_of(name), "region": shape.region, "endpoint": at.aws });
+        if shape.separate {
+            aws["profile"] = json!(if name == "staging" { name } else { "production" });
+        }
+        aws
+    };
+    let cluster = |name: &str| {
+        let cluster = shape.cluster_of(name);
+        let mut pinned = json!({ "eks": cluster.name, "arn": cluster.arn(&shape.region) });
+        if name == "staging" && shape.separate {
+            pinned["kubeconfig"] = json!(layout.kubeconfig(&cluster));
+            pinned["context"] = json!(cluster.name);
+        }
+        pinned
+    };
     let environment = |name: &str, urls: Vec<String>| {
         json!({
-            "aws": { "account": shape.account, "region": shape.region, "endpoint": at.aws },
-            "cluster": { "eks": shape.cluster, "arn": shape.cluster_arn() },
+            "aws": aws(name),
+            "cluster": cluster(name),
             "namespace": shape.namespace(name),
             "overlay": shape.overlay(name),
             "replicas": shape.replicas,
@@ -114,6 +151,15 @@ pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<S
     };
     let public =
         vec![site("api.gospelib.com", "/health"), site("api.gospelib.com", "/ready"), site("gospelib.com", "/")];
+    let mut argo = json!({
+        "namespace": "argocd",
+        "application": shape.namespace("production"),
+        "staging_application": shape.namespace("staging"),
+        "syncs_within": "4h",
+    });
+    if shape.separate {
+        (argo["cluster"], argo["aws"]) = (cluster("argo"), aws("argo"));
+    }
     let text = yaml(&json!({
         "project": shape.project,
         "repository": { "slug": shape.slug, "checkout": layout.checkout(), "url": at.git },
@@ -130,12 +176,7 @@ pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<S
         "apps": shape.apps.iter().map(|app| self::app(app, &site)).collect::<Vec<_>>(),
         "staging": environment("staging", Vec::new()),
         "production": environment("production", public),
-        "argo": {
-            "namespace": "argocd",
-            "application": shape.namespace("production"),
-            "staging_application": shape.namespace("staging"),
-            "syncs_within": "4h",
-        },
+        "argo": argo,
         "migrations": { "program": layout.bin().join("migrate"), "finish_within": "4h" },
         "rollout": { "within": "4h" },
         "announce": { "github_release": true, "webhook": format!("{}/hooks/releases", at.webhook) },
