@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::model::{
-    Announce, App, AppKind, Argo, Aws, Cluster, Config, Database, Debt, Environment, Gates, GitHub, Health, Hotfix,
-    Images, Lock, Migrations, Prometheus, Provision, Reach, Repository, Rollout, Service, TagRun, Watch, Workflow,
-    migrations_table,
+    Announce, App, AppKind, Argo, Aws, Cluster, Config, CostRow, Database, Debt, Environment, Gates, GitHub, Health,
+    Hotfix, Images, Lock, Migrations, Policy, Prometheus, Provision, Reach, Repository, Rollout, Service, TagRun,
+    Watch, Workflow, migrations_table,
 };
 
 impl Default for Config {
@@ -224,6 +224,14 @@ impl Default for Hotfix {
 
 impl Default for Provision {
     fn default() -> Self {
+        let row = |resource: &str, instance: &str, monthly, types: &[&str], size: Option<&str>| CostRow {
+            resource: resource.into(),
+            instance: instance.into(),
+            monthly,
+            types: types.iter().map(|kind| (*kind).to_owned()).collect(),
+            size: size.map(Into::into),
+            count: 1,
+        };
         Self {
             directory: "infra/terraform/environments/production".into(),
             program: None,
@@ -234,6 +242,23 @@ impl Default for Provision {
             plan_age: minutes(60),
             budget: 213.0,
             prices: None,
+            cost_table: vec![
+                row("EKS cluster", "1 cluster", 73.0, &["aws_eks_cluster"], Some("cluster")),
+                CostRow {
+                    count: 2,
+                    ..row(
+                        "EC2 nodes",
+                        "2× t3.medium",
+                        60.0,
+                        &["aws_eks_node_group", "aws_instance", "aws_autoscaling_group"],
+                        Some("t3.medium"),
+                    )
+                },
+                row("RDS PostgreSQL", "db.r6g.large", 50.0, &["aws_db_instance", "aws_rds_*"], Some("db.r6g.large")),
+                row("ElastiCache Redis", "cache.r6g.large", 25.0, &["aws_elasticache_*"], Some("cache.r6g.large")),
+                row("S3 + CloudFront", "—", 5.0, &["aws_s3_bucket", "aws_cloudfront_distribution"], None),
+            ],
+            policy: Policy::default(),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 mod provision;
 
-pub use self::provision::Provision;
+pub use self::provision::{CostRow, Policy, Provision, Rule};
 pub use super::span;
 use crate::domain::{ServiceName, TagPattern};
 

@@ -13,3 +13,4 @@ mod kubectl;
 mod kustomize;
 mod postgres;
 mod prometheus;
+mod terraform;

@@ -22,8 +22,9 @@ pub use run::{Mode, Planned};
 /// Tried in this order where none is configured.
 const PROGRAMS: [&str; 2] = ["terraform", "tofu"];
 /// Variables that would add arguments, or choose another workspace, behind our back.
-const FOREIGN: [&str; 10] = [
+const FOREIGN: [&str; 11] = [
     "TF_CLI_ARGS",
+    "TF_CLI_ARGS_version",
     "TF_CLI_ARGS_init",
     "TF_CLI_ARGS_plan",
     "TF_CLI_ARGS_apply",
@@ -63,7 +64,7 @@ impl Terraform {
             Some(program) => program.clone(),
             None => first_on_path()?,
         };
-        let asked = Program::new(&program).args(["version", "-json"]).cwd(dir);
+        let asked = unbent(Program::new(&program).args(["version", "-json"]).cwd(dir));
         let said = asked.succeed().await?.text();
         let answer: VersionAnswer = serde_json::from_str(&said)
             .map_err(|error| Error::outside(format!("{program} version -json answers no version")).because(error))?;
@@ -113,8 +114,7 @@ impl Terraform {
     /// A command in the module: no questions, no colours, no arguments from the environment.
     pub(super) fn command(&self, words: &[&str]) -> Program {
         let program = Program::new(&self.program).args(words).cwd(&self.dir).timeout(self.limit);
-        let program = FOREIGN.into_iter().fold(program, Program::env_remove);
-        let program = program.env("TF_IN_AUTOMATION", "1").env("TF_INPUT", "0");
+        let program = unbent(program).env("TF_IN_AUTOMATION", "1").env("TF_INPUT", "0");
         let program = match &self.workspace {
             Some(workspace) => program.env("TF_WORKSPACE", workspace),
             None => program,
@@ -131,6 +131,11 @@ impl Terraform {
         let name = Path::new(&self.program).file_name();
         name.map_or_else(|| self.program.clone(), |name| name.to_string_lossy().into_owned())
     }
+}
+
+/// Without what the environment would add.
+fn unbent(program: Program) -> Program {
+    FOREIGN.into_iter().fold(program, Program::env_remove)
 }
 
 fn first_on_path() -> Result<String> {

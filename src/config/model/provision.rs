@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::span;
+pub use crate::domain::provision::{CostRow, Rule};
 
 /// Infrastructure with Terraform or OpenTofu.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,4 +37,21 @@ pub struct Provision {
     pub budget: f64,
     /// A table of prices in place of the built-in one; relative to the configuration file.
     pub prices: Option<PathBuf>,
+    /// The runbook's cost table, which is the layout of ours; `size` is priced where there is no plan.
+    pub cost_table: Vec<CostRow>,
+    pub policy: Policy,
+}
+
+/// What plans are refused for. The built-in rules are on; docs/provision.md lists them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Built-in rules that refuse a plan, though they would only warn.
+    pub deny: Vec<String>,
+    /// Built-in rules that only warn.
+    pub warn: Vec<String>,
+    /// Built-in rules that are switched off.
+    pub off: Vec<String>,
+    /// Further rules.
+    pub rules: Vec<Rule>,
 }

@@ -76,7 +76,7 @@ impl Action {
             Self::Destroy => "-",
             Self::Forget => "x",
             Self::Read => "<",
-            Self::Keep => " ",
+            Self::Keep => "=",
             Self::Unknown => "?",
         }
     }
@@ -181,7 +181,9 @@ impl Change {
     /// What is shown of drift: what differs from what Terraform last saw, or that it is gone.
     #[must_use]
     pub fn drifted(raw: &RawChange) -> Self {
-        Self { attributes: attributes(&raw.change), ..Self::of(raw) }
+        // Of what is gone, every attribute would be one that changed.
+        let gone = raw.change.after.is_null();
+        Self { attributes: if gone { Vec::new() } else { attributes(&raw.change) }, ..Self::of(raw) }
     }
 
     /// Whether there is anything to tell about it.
@@ -226,7 +228,10 @@ pub(super) fn outputs(all: Option<BTreeMap<String, RawDiff>>) -> Vec<OutputChang
 
 fn attributes(diff: &RawDiff) -> Vec<Attribute> {
     let forcing: Vec<String> = diff.replace_paths.iter().map(|path| path_text(path)).collect();
-    let mut walk = Walk { forcing, found: Vec::new() };
+    let mut secrets = Vec::new();
+    collect(&diff.before, &diff.before_sensitive, &mut secrets);
+    collect(&diff.after, &diff.after_sensitive, &mut secrets);
+    let mut walk = Walk { forcing, secrets, found: Vec::new() };
     let side = |value, unknown, sensitive| Side { value, unknown, sensitive };
     walk.compare(
         "",
@@ -295,6 +300,8 @@ impl<'a> Side<'a> {
 
 struct Walk {
     forcing: Vec<String>,
+    /// Sensitive texts: Terraform does not mark every copy of them.
+    secrets: Vec<String>,
     found: Vec<Attribute>,
 }
 
@@ -371,13 +378,44 @@ impl Walk {
         let forces = self.forcing.iter().any(|forcing| is_part(path, forcing) || is_part(forcing, path));
         // What is sensitive on one side was, or will be, the same secret on the other.
         let mark = Value::Bool(is_marked(before.sensitive) || is_marked(after.sensitive));
-        self.found.push(Attribute {
-            path: path.to_owned(),
-            before: shown(name, before.value, before.unknown, &mark),
-            after: shown(name, after.value, after.unknown, &mark),
-            forces,
-        });
+        let shown = |side: Side<'_>| match shown(name, side.value, side.unknown, &mark) {
+            Shown::Value(_) if self.holds_secret(side.value) => Shown::Sensitive,
+            shown => shown,
+        };
+        let (before, after) = (shown(before), shown(after));
+        self.found.push(Attribute { path: path.to_owned(), before, after, forces });
     }
+}
+
+impl Walk {
+    fn holds_secret(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => self.secrets.iter().any(|secret| text.contains(secret.as_str())),
+            Value::Array(items) => items.iter().any(|item| self.holds_secret(item)),
+            Value::Object(map) => map.iter().any(|(key, value)| is_secret(key) || self.holds_secret(value)),
+            _ => false,
+        }
+    }
+}
+
+/// The texts below a mark. Short ones would be found everywhere.
+fn collect(value: &Value, marks: &Value, secrets: &mut Vec<String>) {
+    match (value, marks) {
+        (Value::String(text), Value::Bool(true)) if text.len() >= 4 => secrets.push(text.clone()),
+        (Value::Array(items), Value::Bool(true)) => items.iter().for_each(|item| collect(item, marks, secrets)),
+        (Value::Object(map), Value::Bool(true)) => map.values().for_each(|value| collect(value, marks, secrets)),
+        (Value::Array(items), Value::Array(marks)) => {
+            items.iter().zip(marks).for_each(|(item, mark)| collect(item, mark, secrets));
+        }
+        (Value::Object(map), Value::Object(marks)) => {
+            marks.iter().for_each(|(key, mark)| collect(map.get(key).unwrap_or(&Value::Null), mark, secrets));
+        }
+        _ => {}
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    SECRET.iter().any(|secret| name == *secret || name.ends_with(&format!("_{secret}")))
 }
 
 type Map = serde_json::Map<String, Value>;
@@ -407,7 +445,7 @@ fn shown(name: &str, value: &Value, unknown: &Value, sensitive: &Value) -> Shown
     if value.is_null() {
         return Shown::None;
     }
-    if is_marked(sensitive) || SECRET.iter().any(|secret| bare == *secret || bare.ends_with(&format!("_{secret}"))) {
+    if is_marked(sensitive) || is_secret(bare) {
         return Shown::Sensitive;
     }
     Shown::Value(shortened(value))
@@ -513,6 +551,26 @@ mod tests {
         assert!(
             !text.contains("\"a\"") && !text.contains("s1") && !text.contains("s2") && !text.contains("s4"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn copies_of_a_secret_are_hidden_where_terraform_does_not_mark_them() {
+        let change = change(json!({
+            "actions": ["update"],
+            "before": {"input": {"pw": "hunter2"}, "output": {"pw": "hunter2"}, "url": "postgres://a:hunter2@db", "n": 1},
+            "after": {"input": {"pw": "hunter3"}, "url": "postgres://a:hunter3@db", "n": 2},
+            "after_unknown": {"output": true},
+            "before_sensitive": {"input": {"pw": true}}, "after_sensitive": {"input": {"pw": true}},
+        }));
+        assert_eq!(
+            lines(&change),
+            [
+                "input.pw (sensitive) → (sensitive)",
+                "n 1 → 2",
+                "output (sensitive) → (known after apply)",
+                "url (sensitive) → (sensitive)",
+            ]
         );
     }
 

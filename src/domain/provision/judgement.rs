@@ -5,7 +5,8 @@ use std::io::Read;
 use serde::Serialize;
 
 use super::plan_json::{self, Check, OutputChange, RawChange, Section};
-use super::{Action, Change};
+use super::policy::WHOLE;
+use super::{Action, Change, Cost, Finding, Level, Prices, Risk, Rule, Total, cost, risks};
 use crate::error::Result;
 
 /// How many resources each thing happens to. A move and an import count beside what else happens.
@@ -47,6 +48,30 @@ impl Counts {
     }
 }
 
+/// What plans are judged by.
+#[derive(Debug, Clone)]
+pub struct Measure {
+    pub prices: Prices,
+    /// The rules that are on, with the levels that they have here.
+    pub rules: Vec<Rule>,
+    /// Rules about the whole plan: name and level, without those that are off.
+    pub whole: Vec<(&'static str, Level)>,
+    /// US dollars a month.
+    pub budget: f64,
+}
+
+impl Measure {
+    /// The built-in prices and rules.
+    pub fn built_in(budget: f64) -> Result<Self> {
+        let (prices, rules) = (Prices::built_in()?, super::built_in().to_vec());
+        Ok(Self { prices, rules, whole: WHOLE.to_vec(), budget })
+    }
+
+    fn level(&self, name: &str) -> Option<Level> {
+        self.whole.iter().find(|(rule, _)| *rule == name).map(|(_, level)| *level)
+    }
+}
+
 /// A plan, judged.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Judgement {
@@ -57,6 +82,10 @@ pub struct Judgement {
     /// Applying it will leave something for another plan.
     pub partial: bool,
     pub counts: Counts,
+    /// What loses data, an address or protection.
+    pub risks: Vec<Risk>,
+    /// Rules that apply; those that refuse first.
+    pub findings: Vec<Finding>,
     /// What happens, in the document's order (by address).
     pub changes: Vec<Change>,
     /// What changed outside Terraform.
@@ -64,36 +93,102 @@ pub struct Judgement {
     pub outputs: Vec<OutputChange>,
     /// Checks that did not pass.
     pub checks: Vec<Check>,
+    /// What costs money, or has no known price; resources that cost nothing by themselves are left out.
+    pub costs: Vec<Cost>,
+    pub before: Total,
+    pub after: Total,
+    /// US dollars a month.
+    pub budget: f64,
 }
 
 /// Reads a plan's JSON and judges it.
 ///
 /// # Errors
 /// Those of [`plan_json::read`].
-pub fn judge(from: impl Read) -> Result<Judgement> {
-    let mut judgement = Judgement::default();
-    let document = plan_json::read(from, &mut |section, raw| judgement.take(section, &raw))?;
+pub fn judge(from: impl Read, measure: &Measure) -> Result<Judgement> {
+    let mut judgement = Judgement { budget: measure.budget, ..Judgement::default() };
+    let document = plan_json::read(from, &mut |section, raw| judgement.take(section, &raw, measure))?;
     judgement.terraform = document.terraform;
     judgement.errored = document.errored;
     judgement.partial = document.complete == Some(false);
     judgement.outputs = document.outputs;
     judgement.checks = document.checks;
+    judgement.judge_whole(measure);
+    judgement.findings.sort_by_key(|finding| finding.level);
     Ok(judgement)
 }
 
 impl Judgement {
-    fn take(&mut self, section: Section, raw: &RawChange) {
+    /// Whether a rule refuses the plan.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.findings.iter().any(|finding| finding.level == Level::Deny)
+    }
+
+    /// Addresses that must be named before the plan is applied, each once.
+    #[must_use]
+    pub fn to_confirm(&self) -> Vec<String> {
+        let mut addresses: Vec<String> = Vec::new();
+        for risk in &self.risks {
+            if !addresses.contains(&risk.address) {
+                addresses.push(risk.address.clone());
+            }
+        }
+        addresses
+    }
+
+    fn take(&mut self, section: Section, raw: &RawChange, measure: &Measure) {
         if section == Section::Drift {
             let change = Change::drifted(raw);
-            if change.is_worth_telling() {
+            // A move that is still to be recorded stands here too; nobody but us has changed anything.
+            if change.action != Action::Keep {
                 self.drift.push(change);
             }
             return;
         }
         let change = Change::of(raw);
         self.counts.count(&change);
-        if raw.mode != "data" && change.is_worth_telling() {
-            self.changes.push(change);
+        if let Some(cost) = cost(raw, &change, &measure.prices) {
+            self.before.add(&cost.before);
+            self.after.add(&cost.after);
+            self.costs.push(cost);
         }
+        if raw.mode == "data" || !change.is_worth_telling() {
+            return;
+        }
+        let risks = risks(raw, &change);
+        self.findings.extend(measure.rules.iter().filter_map(|rule| rule.check(raw, &change, &risks)));
+        self.risks.extend(risks);
+        self.changes.push(change);
+    }
+
+    fn judge_whole(&mut self, measure: &Measure) {
+        let mut found = Vec::new();
+        let mut say = |rule: &str, level: Option<Level>, message: String| {
+            found.extend(level.map(|level| Finding { rule: rule.to_owned(), level, address: String::new(), message }));
+        };
+        let after = self.after;
+        if after.known > measure.budget {
+            let message = format!("${:.2} a month is over the budget of ${:.2}", after.known, measure.budget);
+            // What was over it before, and does not grow, is no reason to refuse: the plan may be the cure.
+            let grows = after.known > self.before.known + 0.005;
+            let level = measure.level("budget").map(|level| if grows { level } else { Level::Warn });
+            say("budget", level, message);
+        } else if after.unknown > 0 {
+            let message = format!(
+                "cannot be told: {} of the resources have no known price, the others cost ${:.2} of ${:.2}",
+                after.unknown, after.known, measure.budget
+            );
+            say("budget", measure.level("budget").map(|_| Level::Warn), message);
+        }
+        if self.errored {
+            let message = "the plan ended with an error and is not whole".to_owned();
+            say("unfinished", measure.level("unfinished"), message);
+        }
+        for check in self.checks.iter().filter(|check| check.status != "unknown") {
+            let message = format!("{} does not pass", check.address);
+            say("failed-check", measure.level("failed-check"), message);
+        }
+        self.findings.extend(found);
     }
 }

@@ -2,12 +2,23 @@
 
 mod change;
 mod constraint;
+mod cost;
+mod cost_table;
 mod judgement;
 mod plan_json;
+mod policy;
+mod prices;
 mod record;
+mod risk;
+mod values;
 
 pub use change::{Action, Attribute, Change, Shown};
 pub use constraint::Constraint;
-pub use judgement::{Counts, Judgement, judge};
-pub use plan_json::{Check, Document, LARGEST, OutputChange, RawChange, Section, read};
+pub use cost::{Amount, Cost, Total, cost};
+pub use cost_table::{Compared, CostRow, ELSEWHERE, compare};
+pub use judgement::{Counts, Judgement, Measure, judge};
+pub use plan_json::{Check, Document, LARGEST, OutputChange, RawChange, Section, read, too_long};
+pub use policy::{Finding, Level, Rule, RuleAction, WHOLE, built_in};
+pub use prices::Prices;
 pub use record::{PlanRecord, StateId};
+pub use risk::{Risk, RiskKind, risks};

@@ -112,7 +112,11 @@ pub struct Check {
 /// # Errors
 /// Text that is not JSON, ends too early, is longer than [`LARGEST`], is not a plan, or has a newer format.
 pub fn read(from: impl Read, each: &mut dyn FnMut(Section, RawChange)) -> Result<Document> {
-    let measure = Measure::default();
+    read_within(from, LARGEST, each)
+}
+
+fn read_within(from: impl Read, limit: u64, each: &mut dyn FnMut(Section, RawChange)) -> Result<Document> {
+    let measure = Measure { limit, ..Measure::default() };
     let reader = io::BufReader::with_capacity(64 * 1024, Measured { from, measure: measure.clone() });
     let mut json = serde_json::Deserializer::from_reader(reader);
     let document = Whole { measure: &measure, each }.deserialize(&mut json).and_then(|document| {
@@ -124,10 +128,8 @@ pub fn read(from: impl Read, each: &mut dyn FnMut(Section, RawChange)) -> Result
 
 /// What is wrong with the document, in words.
 fn refused(error: &serde_json::Error, measure: &Measure) -> Error {
-    if measure.total.get() > LARGEST {
-        let most = LARGEST / 1024 / 1024;
-        return Error::config(format!("the plan's JSON is longer than {most} MiB"))
-            .hint("split the configuration, or plan a part of it; such a plan is beyond what a person can judge");
+    if measure.total.get() > measure.limit {
+        return too_long();
     }
     if error.is_eof() {
         return Error::config("the plan's JSON ends in the middle")
@@ -139,11 +141,19 @@ fn refused(error: &serde_json::Error, measure: &Measure) -> Error {
     Error::config(what).because(error.to_string())
 }
 
+/// The error of a document that is longer than [`LARGEST`].
+#[must_use]
+pub fn too_long() -> Error {
+    Error::config(format!("the plan's JSON is longer than {} MiB", LARGEST / 1024 / 1024))
+        .hint("split the configuration, or plan a part of it: nobody can judge such a plan")
+}
+
 /// Counts what is read, in all and since the last entry began.
 #[derive(Debug, Clone, Default)]
 struct Measure {
     total: Rc<Cell<u64>>,
     entry: Rc<Cell<u64>>,
+    limit: u64,
 }
 
 struct Measured<R> {
@@ -157,7 +167,7 @@ impl<R: Read> Read for Measured<R> {
         let add = |cell: &Cell<u64>| cell.set(cell.get().saturating_add(count as u64));
         add(&self.measure.total);
         add(&self.measure.entry);
-        if self.measure.total.get() > LARGEST {
+        if self.measure.total.get() > self.measure.limit {
             return Err(io::Error::other("too long"));
         }
         if self.measure.entry.get() > LARGEST_RESOURCE {
@@ -386,4 +396,126 @@ fn checks(all: Vec<RawCheck>) -> Vec<Check> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(text: &str) -> String {
+        let error = read(text.as_bytes(), &mut |_, _| {}).unwrap_err();
+        format!("{}: {}", error.what(), error.causes().join(": "))
+    }
+
+    #[test]
+    fn entries_are_handed_over_and_the_rest_is_passed_over() {
+        let plan = json!({
+            "format_version": "1.9", "terraform_version": "1.99.0", "new_in_1_9": {"deep": [{"a": [1, {"b": null}]}]},
+            "resource_drift": [{"address": "a.b", "change": {"actions": ["update"]}}],
+            "resource_changes": [{"address": "a.b", "new": 1, "change": {"actions": ["no-op"], "before": {"x": 1.5}}}],
+            "checks": null, "complete": false,
+        });
+        let mut seen = Vec::new();
+        let document =
+            read(plan.to_string().as_bytes(), &mut |section, raw| seen.push((section, raw.address))).unwrap();
+        assert_eq!(seen, [(Section::Drift, "a.b".to_owned()), (Section::Planned, "a.b".to_owned())]);
+        assert_eq!((document.terraform.as_str(), document.complete), ("1.99.0", Some(false)));
+    }
+
+    #[test]
+    fn what_is_no_plan_is_refused_and_says_why() {
+        assert!(told("").contains("ends in the middle"));
+        assert!(told(r#"{"format_version": "1.2", "resource_changes": [{"address": "#).contains("ends in the middle"));
+        assert!(told(r#"{"format_version": "2.0", "resource_changes": []}"#).contains("its format is 2.0, and this"));
+        assert!(told(r#"{"format_version": "0.1", "resource_changes": []}"#).contains("older than 1.0"));
+        assert!(told(r#"{"format_version": "next"}"#).contains("which is no version"));
+        assert!(told(r#"{"resource_changes": []}"#).contains("no format_version"));
+        assert!(told(r#"{"format_version": "1.0", "values": {}}"#).contains("neither resource_changes nor"));
+        assert!(
+            told(r#"{"format_version": "1.0", "resource_changes": [{"change": {"actions": ["x"]}}]}"#)
+                .contains("no address")
+        );
+        assert!(
+            told(r#"{"format_version": "1.0", "resource_changes": [{"address": "a.b"}]}"#)
+                .contains("a.b has no actions")
+        );
+        assert!(
+            told(r#"{"format_version": "1.0", "resource_changes": {"a": 1}}"#).contains("a list of resource changes")
+        );
+        assert!(told("[]").contains("not a plan"));
+        assert!(told("{} {}").contains("no format_version"));
+        assert!(told(&"[".repeat(100_000)).contains("not a plan"));
+        assert!(told(&format!(r#"{{"format_version": "1.0", "x": {}"#, "[".repeat(100_000))).contains("recursion"));
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_before_it_fills_the_memory() {
+        let text = json!({"format_version": "1.0", "resource_changes": [], "x": " ".repeat(300_000)}).to_string();
+        let error = read_within(text.as_bytes(), 200_000, &mut |_, _| {}).unwrap_err();
+        assert!(error.what().contains("longer than"), "{error:?}");
+        let head = br#"{"format_version": "1.0", "resource_changes": [{"address": ""#;
+        let error = read(head.chain(io::repeat(b'a')), &mut |_, _| {}).unwrap_err();
+        assert!(error.causes().join(" ").contains("longer than 16 MiB"), "{error:?}");
+    }
+
+    /// Any JSON, and often the keys of a plan.
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+            prop_oneof!["create", "delete", "no-op", "1.2", "a.b", "fail"].prop_map(Value::from),
+        ];
+        let key = prop_oneof![
+            Just("format_version".to_owned()),
+            Just("resource_changes".to_owned()),
+            Just("resource_drift".to_owned()),
+            Just("change".to_owned()),
+            Just("actions".to_owned()),
+            Just("address".to_owned()),
+            Just("before".to_owned()),
+            Just("after".to_owned()),
+            Just("after_unknown".to_owned()),
+            Just("before_sensitive".to_owned()),
+            Just("replace_paths".to_owned()),
+            Just("output_changes".to_owned()),
+            Just("checks".to_owned()),
+            ".{0,4}".prop_map(|key| key),
+        ];
+        leaf.prop_recursive(5, 64, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..6)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_read_or_refused(value in json_value()) {
+            let _ = read(value.to_string().as_bytes(), &mut |_, _| {});
+        }
+
+        #[test]
+        fn any_change_is_judged(kind in "aws_(db_instance|s3_bucket|security_group|iam_role|eks_node_group|route53_record|lb)",
+            before in json_value(), after in json_value(), unknown in json_value(), marks in json_value()) {
+            let plan = json!({"format_version": "1.2", "terraform_version": "1", "resource_changes": [{
+                "address": "a.b", "type": kind, "mode": "managed", "change": {"actions": ["update"], "before": before,
+                "after": after, "after_unknown": unknown, "before_sensitive": marks}}]});
+            let measure = crate::domain::provision::Measure::built_in(1.0).unwrap();
+            let judged = crate::domain::provision::judge(plan.to_string().as_bytes(), &measure).unwrap();
+            prop_assert_eq!(judged.changes.len(), 1);
+        }
+
+        #[test]
+        fn any_text_is_refused_or_read(text in ".{0,64}") {
+            let _ = read(text.as_bytes(), &mut |_, _| {});
+        }
+    }
 }

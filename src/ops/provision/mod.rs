@@ -1,5 +1,10 @@
 //! `provision`: a Terraform plan that a person can judge.
 
+mod block;
+mod cost;
+mod drift;
+mod elsewhere;
+mod measure;
 mod plan;
 mod sheet;
 mod store;
@@ -11,11 +16,15 @@ use crate::ui::out::Out;
 
 use super::Invocation;
 
+pub use sheet::Sheet;
 pub use store::{Kept, Plans, sha256};
 
 /// One of its verbs.
 pub async fn provision(invocation: &mut Invocation, action: &Action, out: &mut Out, output: Output) -> Result<u8> {
     match action {
-        Action::Plan(args) => plan::plan(invocation, args, out, output).await,
+        Action::Plan(_) => plan::plan(invocation, out, output).await,
+        Action::Drift(_) => drift::drift(invocation, out, output).await,
+        Action::Cost(args) => cost::cost(invocation, args, out, output),
+        Action::Judge(args) => elsewhere::elsewhere(invocation, args, out, output),
     }
 }

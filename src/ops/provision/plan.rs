@@ -1,6 +1,5 @@
 //! `provision plan`: init, plan, show; judged, recorded and shown.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,14 +9,14 @@ use crate::adapters::aws::Aws;
 use crate::adapters::git::Git;
 use crate::adapters::terraform::{Diagnostic, Message, Mode, Terraform};
 use crate::cli::args::Output;
-use crate::cli::provision::Plan as Args;
-use crate::domain::provision::{Judgement, PlanRecord, judge};
-use crate::domain::{CommitSha, Evidence};
+use crate::domain::provision::{Judgement, PlanRecord};
+use crate::domain::{CommitSha, Evidence, count};
 use crate::engine::{Event, Listener, Record, SeenEvent};
-use crate::error::{Attempting, Error, Result};
+use crate::error::{Attempting, Error, Kind, Result};
 use crate::ops::Invocation;
 use crate::ui::out::Out;
 
+use super::measure::{denied, judged, measure};
 use super::sheet::{Sheet, counts};
 use super::store::{Kept, Plans, sha256};
 
@@ -31,28 +30,51 @@ pub(super) struct Made {
     pub notes: Vec<String>,
 }
 
-/// Makes a plan and shows what it means. Nothing outside this machine is changed.
-pub async fn plan(invocation: &mut Invocation, _args: &Args, out: &mut Out, output: Output) -> Result<u8> {
-    let made = make(invocation, Mode::Normal).await?;
+/// Makes a plan and shows what it means. Nothing outside this machine is changed. Ends 10 where a rule refuses the plan.
+pub async fn plan(invocation: &mut Invocation, out: &mut Out, output: Output) -> Result<u8> {
+    let measure = measure(invocation)?;
+    let mut made = make(invocation, Mode::Normal).await?;
     if invocation.dry_run {
         made.kept.remove();
+        made.notes.push("this was a dry run: the plan is not kept".to_owned());
     } else {
         plans(invocation)?.retire_but(&made.kept);
     }
+    let document = json!({
+        "plan": made.record, "judgement": made.judgement, "warnings": made.warnings, "notes": made.notes,
+    });
     let sheet = Sheet {
         judgement: &made.judgement,
-        record: &made.record,
+        record: Some(&made.record),
         warnings: &made.warnings,
         notes: &made.notes,
-        kept: !invocation.dry_run,
+        settings: &invocation.config.provision,
+        prices: &measure.prices,
+        region: invocation.config.production.aws.region.as_deref(),
     };
+    show(&sheet, document, out, output)
+}
+
+/// The sheet, or the document, and the exit code.
+pub(super) fn show(sheet: &Sheet<'_>, mut document: serde_json::Value, out: &mut Out, output: Output) -> Result<u8> {
+    let denied = denied(sheet.judgement);
+    let exit = if denied.is_empty() { 0 } else { Kind::GateBlocked.exit_code() };
     match output {
-        Output::Json => out.json(&json!({
-            "plan": made.record, "judgement": made.judgement, "warnings": made.warnings, "notes": made.notes, "exit": 0,
-        }))?,
-        Output::Text | Output::Markdown => sheet.text().lines().try_for_each(|line| out.line(line))?,
+        Output::Json => {
+            document["exit"] = exit.into();
+            out.json(&document)?;
+            return Ok(exit);
+        }
+        Output::Text => out.bytes(sheet.text(out.style()).as_bytes())?,
+        Output::Markdown => out.bytes(sheet.markdown().as_bytes())?,
     }
-    Ok(0)
+    if denied.is_empty() {
+        return Ok(0);
+    }
+    out.flush()?;
+    let error = Error::new(Kind::GateBlocked, format!("the plan is refused for {}", count(denied.len(), "reason")));
+    let error = denied.into_iter().take(20).fold(error, Error::seen);
+    Err(error.hint("correct the configuration, or decide otherwise in provision.policy and provision.budget"))
 }
 
 /// The plans that this project keeps on this machine.
@@ -132,6 +154,7 @@ impl Making {
     async fn run(self, invocation: &mut Invocation, id: crate::domain::RunId) -> Result<Made> {
         let Self { terraform, place, account, mode, kept } = self;
         let settings = invocation.config.provision.clone();
+        let measure = measure(invocation)?;
         let mut notes = Vec::new();
         let mut show = Progress::new(invocation.listener.as_mut(), "init", &format!("{} init", terraform.name()));
         let lock_written = terraform.init(&invocation.cancel, |line| show.line(line)).await?;
@@ -150,7 +173,7 @@ impl Making {
             .await?;
         terraform.show(&kept.plan(), Kept::create(&kept.json())?).await?;
         kept.seal()?;
-        let judgement = read(&kept)?;
+        let judgement = judged(&kept.json(), &measure)?;
         show.done(&counts(&judgement.counts));
         let uncommitted = place.uncommitted().await?;
         if uncommitted {
@@ -179,18 +202,12 @@ impl Making {
             uncommitted,
             state: terraform.state().await?,
             changes: planned.changes,
-            confirm: Vec::new(),
-            denied: Vec::new(),
+            confirm: judgement.to_confirm(),
+            denied: denied(&judgement),
         };
         kept.write(&record)?;
         Ok(Made { kept, record, judgement, warnings: planned.warnings, notes })
     }
-}
-
-fn read(kept: &Kept) -> Result<Judgement> {
-    let path = kept.json();
-    let file = File::open(&path).map_err(|error| Error::config(format!("read {}", path.display())).because(error))?;
-    judge(file)
 }
 
 /// What Terraform says, as progress of a step.

@@ -1,76 +1,318 @@
-//! The sheet of a plan: what a person reads before it is applied.
+//! The sheet of a plan: what a person reads before it is applied. Risk stands first.
 
 use std::collections::BTreeMap;
 
 use crate::adapters::terraform::Diagnostic;
-use crate::domain::provision::{Action, Attribute, Change, Counts, Judgement, PlanRecord};
-use crate::domain::{count, printable, wrapped};
+use crate::config::model::{CostRow, Provision};
+use crate::domain::provision::{
+    Action, Amount, Attribute, Change, Check, Counts, Finding, Judgement, Level, PlanRecord, Prices, Shown, Total,
+    compare,
+};
+use crate::domain::{count, duration};
+use crate::ui::style::{Style, Tone};
 
-/// A sheet is read in the narrowest terminal.
-const WIDTH: usize = 79;
+use super::block::{Block, Part};
+
 /// Attributes of one change that are shown; the rest is counted.
 const SHOWN: usize = 12;
 /// Characters of a value that are shown.
 const VALUE: usize = 48;
+/// Resources without a price that are named.
+const UNPRICED: usize = 8;
 
 /// A judged plan, to be shown.
 pub struct Sheet<'a> {
     pub judgement: &'a Judgement,
-    pub record: &'a PlanRecord,
+    /// `None` where the plan was made elsewhere.
+    pub record: Option<&'a PlanRecord>,
     pub warnings: &'a [Diagnostic],
     pub notes: &'a [String],
-    /// Whether the plan can be applied later.
-    pub kept: bool,
+    pub settings: &'a Provision,
+    pub prices: &'a Prices,
+    /// The region of production, where it is configured.
+    pub region: Option<&'a str>,
 }
 
 impl Sheet<'_> {
     /// The sheet as text, at most 80 columns where names allow.
     #[must_use]
-    pub fn text(&self) -> String {
-        let mut page = Page::default();
-        self.head(&mut page);
-        self.tree(&mut page);
-        page.0
+    pub fn text(&self, style: Style) -> String {
+        self.blocks().iter().map(|block| block.text(style)).collect::<Vec<_>>().join("\n")
     }
 
-    fn head(&self, page: &mut Page) {
-        let record = self.record;
-        page.line(&format!("Plan {} of {}", record.id, record.directory), 13);
-        page.line(&format!("  counts     {}", counts(&self.judgement.counts)), 13);
-        let commit = record.commit.as_ref().map_or("none".to_owned(), |commit| commit.short().to_owned());
-        page.line(&format!("  commit     {commit}"), 13);
-        page.line(&format!("  workspace  {}", printable(&record.workspace)), 13);
-        if !self.kept {
-            page.line("  kept       no: this was a dry run", 13);
-        }
-        for (index, note) in self.notes.iter().enumerate() {
-            page.line(&format!("  {:<10} {}", if index == 0 { "notes" } else { "" }, printable(note)), 13);
-        }
-        for (index, warning) in self.warnings.iter().enumerate() {
-            page.line(
-                &format!("  {:<10} {}", if index == 0 { "warnings" } else { "" }, printable(&warning.line())),
-                13,
-            );
-        }
+    /// The sheet as a comment for a pull request.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        self.blocks().iter().map(Block::markdown).collect()
     }
 
-    fn tree(&self, page: &mut Page) {
-        let mut modules: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
-        for change in &self.judgement.changes {
-            modules.entry(&change.module).or_default().push(change);
+    fn blocks(&self) -> Vec<Block> {
+        let judgement = self.judgement;
+        let mut blocks = vec![self.head()];
+        blocks.extend(self.risk());
+        blocks.extend(self.policy());
+        blocks.extend(self.cost());
+        blocks.extend(tree("CHANGES", &judgement.changes, Tense::Will));
+        blocks.extend(tree("DRIFT: changed outside Terraform", &judgement.drift, Tense::Has));
+        blocks.extend(self.outputs());
+        blocks.extend(checks(&judgement.checks));
+        blocks.extend(self.warned());
+        blocks
+    }
+
+    fn head(&self) -> Block {
+        let Some(record) = self.record else {
+            let mut block = Block::new("PLAN made elsewhere", Tone::Strong);
+            block.note(format!("{}, by terraform {}", counts(&self.judgement.counts), self.judgement.terraform));
+            self.notes.iter().for_each(|note| block.item("!", note, Vec::new()));
+            return block;
+        };
+        let mut block = Block::new(format!("PLAN {} of {}", record.id, record.directory), Tone::Strong);
+        block.note(counts(&self.judgement.counts));
+        let commit = record.commit.as_ref().map_or("no commit".to_owned(), |commit| commit.short().to_owned());
+        let account =
+            record.account.as_ref().map_or("no account pinned".to_owned(), |account| format!("account {account}"));
+        block.note(format!("{commit}, workspace {}, {account}", record.workspace));
+        block.note(format!(
+            "made {} with {} {}; to be applied within {}",
+            record.made.strftime("%F %H:%M UTC"),
+            record.program,
+            record.version,
+            duration(self.settings.plan_age)
+        ));
+        self.notes.iter().for_each(|note| block.item("!", note, Vec::new()));
+        block
+    }
+
+    fn risk(&self) -> Option<Block> {
+        let addresses = self.judgement.to_confirm();
+        if addresses.is_empty() {
+            return None;
         }
-        for (module, changes) in modules {
-            page.line("", 0);
-            page.line(if module.is_empty() { "root module" } else { module }, 0);
-            for change in changes {
-                page.change(change);
+        let title = format!("RISK: {} to be named before this is applied", count_addresses(addresses.len()));
+        let mut block = Block::new(title, Tone::Bad);
+        for address in &addresses {
+            let change = self.judgement.changes.iter().find(|change| change.address == *address);
+            let action = change.map_or(String::new(), |change| format!(" ({})", change.action.word()));
+            let risks = self.judgement.risks.iter().filter(|risk| risk.address == *address);
+            let reasons = risks.map(|risk| format!("{}: {}", risk.kind.word(), risk.reason)).collect();
+            block.item("!", format!("{address}{action}"), reasons);
+        }
+        block.note("Apply asks for each of these addresses, or takes --confirm ADDRESS.");
+        Some(block)
+    }
+
+    fn policy(&self) -> Option<Block> {
+        let findings = &self.judgement.findings;
+        let denied = findings.iter().filter(|finding| finding.level == Level::Deny).count();
+        let (title, tone) = match (findings.len(), denied) {
+            (0, _) => return None,
+            (warned, 0) => (format!("POLICY: {}", count(warned, "warning")), Tone::Warn),
+            (_, denied) => (format!("POLICY: refused for {}", count(denied, "reason")), Tone::Bad),
+        };
+        let mut block = Block::new(title, tone);
+        for Finding { rule, level, address, message } in findings {
+            let sign = if *level == Level::Deny { "✗" } else { "!" };
+            let head = if address.is_empty() { rule.clone() } else { format!("{rule}: {address}") };
+            block.item(sign, head, vec![message.clone()]);
+        }
+        Some(block)
+    }
+
+    fn cost(&self) -> Option<Block> {
+        let judgement = self.judgement;
+        if judgement.costs.is_empty() {
+            return None;
+        }
+        let mut block = Block::new(format!("COST a month, budget {}", dollars(judgement.budget)), Tone::Strong);
+        block.parts.push(Part::Table { right: 2, rows: self.cost_rows(&self.settings.cost_table) });
+        let over = judgement.after.known - judgement.budget;
+        if over > 0.0 {
+            block.note(format!("OVER the budget by {}.", dollars(over)));
+        }
+        let details = self.judgement.costs.iter().filter(|cost| cost.before != cost.after || cost.assumed.is_some());
+        let mut unpriced = 0;
+        for cost in details {
+            match (&cost.after, &cost.assumed) {
+                (Amount::Unknown(why), _) => {
+                    unpriced += 1;
+                    if unpriced <= UNPRICED {
+                        block.item("?", format!("{}: unknown", cost.address), vec![why.clone()]);
+                    }
+                }
+                (after, assumed) => {
+                    let of = if cost.of.is_empty() { String::new() } else { format!(": {}", cost.of) };
+                    let assumed = assumed.iter().map(|assumed| format!("assumed: {assumed}")).collect();
+                    let head = format!("{} {} → {}{of}", cost.address, amount(&cost.before), amount(after));
+                    block.item("$", head, assumed);
+                }
             }
+        }
+        if unpriced > UNPRICED {
+            block.note(format!("and {} more without a known price", unpriced - UNPRICED));
+        }
+        block.note(self.prices_note());
+        Some(block)
+    }
+
+    /// A line of the runbook's table each, then what is in none of them, then the total.
+    fn cost_rows(&self, table: &[CostRow]) -> Vec<Vec<String>> {
+        let judgement = self.judgement;
+        let mut rows = vec![["resource", "instance", "before", "after"].map(str::to_owned).to_vec()];
+        let lines = compare(table, self.prices, Some(&judgement.costs));
+        for line in &lines {
+            let row = table.iter().find(|row| row.resource == line.resource);
+            let ours = judgement.costs.iter().filter(|cost| match row {
+                Some(row) => row.covers(&cost.kind),
+                None => !table.iter().any(|row| row.covers(&cost.kind)),
+            });
+            let (mut before, mut after) = (Total::default(), Total::default());
+            for cost in ours {
+                before.add(&cost.before);
+                after.add(&cost.after);
+            }
+            if before != Total::default() || after != Total::default() {
+                rows.push(vec![line.resource.clone(), line.instance.clone(), total(before), total(after)]);
+            }
+        }
+        rows.push(vec!["total".to_owned(), String::new(), total(judgement.before), total(judgement.after)]);
+        rows
+    }
+
+    fn prices_note(&self) -> String {
+        prices_note(self.prices, self.region)
+    }
+
+    fn outputs(&self) -> Option<Block> {
+        let outputs = &self.judgement.outputs;
+        if outputs.is_empty() {
+            return None;
+        }
+        let mut block = Block::new("OUTPUTS that change", Tone::Strong);
+        let line = |output: &crate::domain::provision::OutputChange| {
+            let (before, after) = (cut(&output.before.text()), cut(&output.after.text()));
+            (0, format!("{} {}: {before} → {after}", output.action.sign(), output.name))
+        };
+        block.parts.push(Part::Tree(outputs.iter().map(line).collect()));
+        Some(block)
+    }
+
+    fn warned(&self) -> Option<Block> {
+        // A failed check is told above.
+        let check = |warning: &&Diagnostic| warning.summary != "Check block assertion failed";
+        let warnings: Vec<&Diagnostic> = self.warnings.iter().filter(check).collect();
+        if warnings.is_empty() {
+            return None;
+        }
+        let mut block = Block::new(format!("WARNINGS of Terraform: {}", warnings.len()), Tone::Warn);
+        for warning in warnings {
+            block.item("!", warning.line(), Vec::new());
+        }
+        Some(block)
+    }
+}
+
+/// What the prices are, and what they are not.
+pub(super) fn prices_note(prices: &Prices, region: Option<&str>) -> String {
+    let note = format!(
+        "List prices of {} as of {}, {} hours a month, on demand; without taxes, discounts and free tiers.",
+        prices.region, prices.as_of, prices.hours
+    );
+    match region {
+        Some(region) if region != prices.region => format!("{note} Production is in {region}: its prices differ."),
+        _ => note,
+    }
+}
+
+fn checks(checks: &[Check]) -> Option<Block> {
+    if checks.is_empty() {
+        return None;
+    }
+    let mut block = Block::new("CHECKS that do not pass", Tone::Warn);
+    for check in checks {
+        let sign = if check.status == "unknown" { "?" } else { "✗" };
+        let known = if check.status == "unknown" { " (known only after apply)" } else { "" };
+        block.item(sign, format!("{}{known}", check.address), check.problems.clone());
+    }
+    Some(block)
+}
+
+/// Whether a change is to come, or was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tense {
+    Will,
+    Has,
+}
+
+impl Tense {
+    fn word(self, change: &Change) -> Option<&'static str> {
+        match (self, change.action) {
+            (_, Action::Keep) => None,
+            (Self::Has, Action::Destroy) => Some("gone"),
+            (Self::Has, Action::Update) => Some("changed"),
+            (_, Action::Replace) if change.create_first => Some("replace, the new one first"),
+            (_, action) => Some(action.word()),
         }
     }
 }
 
+/// Changes by module, outer ones first.
+pub(super) fn tree(title: &str, changes: &[Change], tense: Tense) -> Option<Block> {
+    if changes.is_empty() {
+        return None;
+    }
+    let mut modules: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
+    for change in changes {
+        modules.entry(&change.module).or_default().push(change);
+    }
+    let mut lines = Vec::new();
+    let mut outer: Vec<&str> = Vec::new();
+    for (module, changes) in modules {
+        // Those that this one is not inside of are done with.
+        outer.retain(|outer| module.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.')));
+        if !module.is_empty() {
+            lines.push((outer.len(), module.to_owned()));
+            outer.push(module);
+        }
+        changes.iter().for_each(|change| self::change(change, outer.len(), tense, &mut lines));
+    }
+    let mut block = Block::new(title, Tone::Strong);
+    block.parts.push(Part::Tree(lines));
+    Some(block)
+}
+
+fn change(change: &Change, depth: usize, tense: Tense, lines: &mut Vec<(usize, String)>) {
+    let name = change.address.strip_prefix(&format!("{}.", change.module)).unwrap_or(&change.address);
+    let mut notes: Vec<String> = tense.word(change).into_iter().map(str::to_owned).collect();
+    notes.extend(change.imported.as_ref().map(|id| format!("import of {id}")));
+    notes.extend(change.moved_from.as_ref().map(|from| format!("moved from {from}")));
+    notes.extend(change.deposed.as_ref().map(|key| format!("left behind by an interrupted replacement, {key}")));
+    let reason = change.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    lines.push((depth, format!("{} {name} ({}){reason}", change.action.sign(), notes.join(", "))));
+    // A new object has a new id, address and so on: that says nothing.
+    let new = |attribute: &&Attribute| {
+        change.action == Action::Replace && attribute.after == Shown::Unknown && !attribute.forces
+    };
+    let told: Vec<&Attribute> = change.attributes.iter().filter(|attribute| !new(attribute)).collect();
+    for attribute in told.iter().take(SHOWN) {
+        lines.push((depth + 2, self::attribute(attribute)));
+    }
+    let more = told.len().saturating_sub(SHOWN) + change.more;
+    if more > 0 {
+        lines.push((depth + 2, format!("and {}", count(more, "more attribute"))));
+    }
+}
+
+fn attribute(attribute: &Attribute) -> String {
+    let forces = if attribute.forces { " (forces the replacement)" } else { "" };
+    let (before, after) = (cut(&attribute.before.text()), cut(&attribute.after.text()));
+    let path = if attribute.path.is_empty() { "all of it" } else { &attribute.path };
+    format!("{path}: {before} → {after}{forces}")
+}
+
 /// `2 to create, 1 to replace; 14 unchanged`.
-pub(super) fn counts(counts: &Counts) -> String {
+#[must_use]
+pub fn counts(counts: &Counts) -> String {
     let parts = [
         (counts.create, "to create"),
         (counts.update, "to update"),
@@ -79,6 +321,7 @@ pub(super) fn counts(counts: &Counts) -> String {
         (counts.import, "to import"),
         (counts.moved, "to move"),
         (counts.forget, "to forget"),
+        (counts.read, "to read"),
     ];
     let said: Vec<String> =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -86,46 +329,35 @@ pub(super) fn counts(counts: &Counts) -> String {
     if counts.unchanged == 0 { said } else { format!("{said}; {} unchanged", counts.unchanged) }
 }
 
-#[derive(Default)]
-struct Page(String);
+fn count_addresses(n: usize) -> String {
+    if n == 1 { "1 address has".to_owned() } else { format!("{n} addresses have") }
+}
 
-impl Page {
-    fn line(&mut self, text: &str, indent: usize) {
-        for line in wrapped(text.trim_end(), WIDTH, indent) {
-            self.0.push_str(&line);
-            self.0.push('\n');
-        }
+/// `$73.00`.
+pub(super) fn dollars(dollars: f64) -> String {
+    format!("${dollars:.2}")
+}
+
+fn amount(amount: &Amount) -> String {
+    match amount {
+        Amount::Absent => "none".to_owned(),
+        Amount::Unknown(_) => "unknown".to_owned(),
+        known => dollars(known.dollars().unwrap_or_default()),
     }
+}
 
-    fn change(&mut self, change: &Change) {
-        let name = change.address.strip_prefix(&format!("{}.", change.module)).unwrap_or(&change.address);
-        let mut notes = vec![change.action.word().to_owned()];
-        if change.action == Action::Keep {
-            notes.clear();
-        }
-        notes.extend(change.imported.as_ref().map(|id| format!("import of {}", printable(id))));
-        notes.extend(change.moved_from.as_ref().map(|from| format!("moved from {}", printable(from))));
-        self.line(&format!("  {} {} ({})", change.action.sign(), printable(name), notes.join(", ")), 6);
-        for attribute in change.attributes.iter().take(SHOWN) {
-            self.attribute(attribute);
-        }
-        let more = change.attributes.len().saturating_sub(SHOWN) + change.more;
-        if more > 0 {
-            self.line(&format!("      and {}", count(more, "more attribute")), 8);
-        }
-    }
-
-    fn attribute(&mut self, attribute: &Attribute) {
-        let forces = if attribute.forces { " (forces the replacement)" } else { "" };
-        let (before, after) = (cut(&attribute.before.text()), cut(&attribute.after.text()));
-        self.line(&format!("      {}: {before} → {after}{forces}", printable(&attribute.path)), 10);
+/// `$73.00`, `unknown`, or `$73.00 + 2 unknown`.
+fn total(total: Total) -> String {
+    match (total.unknown, total.known > 0.0) {
+        (0, _) => dollars(total.known),
+        (_, false) => "unknown".to_owned(),
+        (unknown, true) => format!("{} + {unknown} unknown", dollars(total.known)),
     }
 }
 
 fn cut(text: &str) -> String {
-    let text = printable(text);
     if text.chars().count() <= VALUE {
-        return text;
+        return text.to_owned();
     }
     text.chars().take(VALUE - 1).chain(['…']).collect()
 }

@@ -1,0 +1,99 @@
+//! What a change may cost that cannot be bought back: data, addresses, protection.
+
+mod access;
+mod lost;
+mod switched_off;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Change, RawChange};
+
+/// What kind of harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RiskKind {
+    /// Data is deleted, or cannot be read any more.
+    DataLoss,
+    /// A name or an address stops answering, or comes back as another.
+    AddressLoss,
+    /// A port that administers or holds data is opened to the whole internet.
+    AdminPortOpen,
+    /// Something else is opened to everybody.
+    Exposed,
+    /// Everything may be done to everything.
+    Admin,
+    /// Everything of one service may be done to every resource.
+    WidePermission,
+    /// What keeps from deletion is switched off.
+    ProtectionOff,
+    /// Backups or versions are switched off.
+    BackupsOff,
+    /// There is no way back to what it was.
+    OneWay,
+    /// A combination of actions that is not known here.
+    Unknown,
+}
+
+impl RiskKind {
+    /// For people.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::DataLoss => "data loss",
+            Self::AddressLoss => "address lost",
+            Self::AdminPortOpen | Self::Exposed => "open to everybody",
+            Self::Admin | Self::WidePermission => "wide permission",
+            Self::ProtectionOff => "protection off",
+            Self::BackupsOff => "backups off",
+            Self::OneWay => "no way back",
+            Self::Unknown => "not known",
+        }
+    }
+}
+
+/// A risk of one change. Its address must be named before the plan is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Risk {
+    pub address: String,
+    pub kind: RiskKind,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// The risks of a change.
+#[must_use]
+pub fn risks(raw: &RawChange, change: &Change) -> Vec<Risk> {
+    let mut found = Found { address: &change.address, risks: Vec::new() };
+    if change.action == Action::Unknown {
+        let actions = raw.change.actions.join(", ");
+        found.add(RiskKind::Unknown, format!("the actions ({actions}) are not known to this gospel-release"));
+    }
+    if change.action.destroys() {
+        lost::lost(raw, change, &mut found);
+    }
+    if matches!(change.action, Action::Create | Action::Update | Action::Replace) {
+        access::opened(raw, &mut found);
+        access::permitted(raw, &mut found);
+    }
+    if matches!(change.action, Action::Update | Action::Replace) {
+        switched_off::switched_off(raw, &mut found);
+    }
+    if change.action == Action::Update {
+        lost::moved_away(raw, &mut found);
+    }
+    if change.action == Action::Destroy {
+        switched_off::guard_gone(raw, &mut found);
+    }
+    found.risks
+}
+
+struct Found<'a> {
+    address: &'a str,
+    risks: Vec<Risk>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, kind: RiskKind, reason: impl Into<String>) {
+        self.risks.push(Risk { address: self.address.to_owned(), kind, reason: reason.into() });
+    }
+}

@@ -1,0 +1,51 @@
+//! `provision drift`: what changed outside Terraform. Nothing is planned to be changed, and nothing is kept.
+
+use serde_json::json;
+
+use crate::adapters::terraform::Mode;
+use crate::cli::args::Output;
+use crate::domain::provision::Change;
+use crate::domain::{count, printable};
+use crate::error::{Error, Kind, Result};
+use crate::ops::Invocation;
+use crate::ui::out::Out;
+use crate::ui::style::Tone;
+
+use super::block::Block;
+use super::plan::make;
+use super::sheet::{Tense, tree};
+
+/// Looks at what exists and compares it with the state. Ends 18 where they differ.
+pub async fn drift(invocation: &mut Invocation, out: &mut Out, output: Output) -> Result<u8> {
+    let made = make(invocation, Mode::RefreshOnly).await?;
+    // A plan that only refreshes is not for apply; and it holds secrets.
+    made.kept.remove();
+    let drift = &made.judgement.drift;
+    let exit = if drift.is_empty() { 0 } else { Kind::Drift.exit_code() };
+    match output {
+        Output::Json => {
+            out.json(&json!({
+                "drift": drift, "directory": made.record.directory, "workspace": made.record.workspace,
+                "commit": made.record.commit, "at": made.record.made, "notes": made.notes, "exit": exit,
+            }))?;
+            return Ok(exit);
+        }
+        Output::Text => out.bytes(block(drift, &made.record.directory).text(out.style()).as_bytes())?,
+        Output::Markdown => out.bytes(block(drift, &made.record.directory).markdown().as_bytes())?,
+    }
+    if drift.is_empty() {
+        return Ok(0);
+    }
+    let resources = count(drift.len(), "resource");
+    Err(Error::new(Kind::Drift, format!("{resources} changed outside Terraform"))
+        .hint("gospel-release provision plan shows what applying the configuration would make of it"))
+}
+
+fn block(drift: &[Change], directory: &str) -> Block {
+    let directory = printable(directory);
+    tree(&format!("DRIFT in {directory}: {}", count(drift.len(), "resource")), drift, Tense::Has).unwrap_or_else(|| {
+        let mut block = Block::new(format!("DRIFT in {directory}: none"), Tone::Good);
+        block.note("What exists is as Terraform left it.");
+        block
+    })
+}
