@@ -37,6 +37,8 @@ const FILES: &[(&str, &str)] = &[
     ("rollback-schema-incompatible", include_str!("scenarios/rollback-schema-incompatible.yaml")),
     ("argo-stuck-during-rollback", include_str!("scenarios/argo-stuck-during-rollback.yaml")),
     ("argo-self-heal", include_str!("scenarios/argo-self-heal.yaml")),
+    ("argo-application-set", include_str!("scenarios/argo-application-set.yaml")),
+    ("argo-app-of-apps", include_str!("scenarios/argo-app-of-apps.yaml")),
     ("git-down", include_str!("scenarios/git-down.yaml")),
     ("argo-down", include_str!("scenarios/argo-down.yaml")),
     ("overlay-edited-by-others", include_str!("scenarios/overlay-edited-by-others.yaml")),
@@ -241,6 +243,18 @@ pub struct ArgoFault {
     pub stuck: bool,
     /// The controller does nothing at all, until somebody repairs it (`urls.control`).
     pub down: bool,
+    /// What makes production's Application, and undoes edits of its sync policy.
+    pub owner: Option<Owner>,
+}
+
+/// What an Application may be made by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owner {
+    /// An ApplicationSet, `gospelib`: its template can be edited.
+    ApplicationSet,
+    /// Another Application, `platform`, from a repository of its own ("app of apps").
+    Application,
 }
 
 /// In production, pods of the candidate's image of this service fail 8 % of their requests, a while after they are

@@ -71,6 +71,8 @@ scenarios! {
     rollback_schema_incompatible: "rollback-schema-incompatible";
     argo_stuck_during_rollback: "argo-stuck-during-rollback";
     argo_self_heal: "argo-self-heal";
+    argo_application_set: "argo-application-set";
+    argo_app_of_apps: "argo-app-of-apps";
     git_down: "git-down";
     argo_down: "argo-down";
     overlay_edited_by_others: "overlay-edited-by-others";

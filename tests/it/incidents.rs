@@ -218,6 +218,44 @@ fn argo_down() {
     assert_eq!(debts(&world), BTreeSet::from(["quarantined".to_owned()]));
 }
 
+/// The pause goes where it lasts: to the template of what makes the Application.
+#[test]
+fn argo_application_set() {
+    let world = World::serve("argo-application-set", SPEED);
+    let old = tagged(&world, "v1.1.0");
+    let set = |world: &World| world.kube("/apis/argoproj.io/v1alpha1/namespaces/argocd/applicationsets/gospelib");
+    let automated = |world: &World| set(world)["spec"]["template"]["spec"]["syncPolicy"]["automated"].clone();
+    let before = automated(&world);
+    world.fault("git-down", true);
+    let ran = back(&world, &["--direct", "--pause-sync"]);
+    ran.ended(0).says("left for later");
+    assert_eq!(world.serving(), old, "{ran}");
+    assert!(automated(&world).is_null(), "{}", set(&world));
+    eventually("the Application is as its template", || !auto_sync(&world));
+    assert_eq!(world.serving(), old, "nothing put it back");
+    world.fault("git-down", false);
+    back(&world, &["--direct", "--pause-sync"]).ended(0);
+    assert_eq!(automated(&world), before, "as it was");
+    let left = set(&world)["metadata"]["annotations"].as_object().is_some_and(|left| !left.is_empty());
+    assert!(!left, "nothing of ours is left");
+    eventually("Argo CD agrees", || world.application()["status"]["sync"]["status"] == "Synced" && auto_sync(&world));
+    assert_eq!(world.serving(), old);
+}
+
+/// What owns the Application cannot be edited from here: nothing is changed past Git, and Git remains.
+#[test]
+fn argo_app_of_apps() {
+    let world = World::serve("argo-app-of-apps", SPEED);
+    let (before, old) = (world.serving(), tagged(&world, "v1.1.0"));
+    let ran = back(&world, &["--direct", "--pause-sync"]);
+    ran.ended(11).says("belongs to Application platform").says("switch automated sync off where");
+    assert_eq!(world.serving(), before, "{ran}");
+    assert!(auto_sync(&world));
+    let ran = back(&world, &[]);
+    ran.ended(0);
+    assert_eq!(world.serving(), old, "{ran}");
+}
+
 #[test]
 fn overlay_edited_by_others() {
     let world = World::serve("overlay-edited-by-others", SPEED);

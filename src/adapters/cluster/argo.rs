@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use crate::error::{Class, Error, Result};
 
 /// Annotation by which a refresh is asked for; the controller removes it when done.
 const REFRESH: &str = "argocd.argoproj.io/refresh";
+const TRACKING: &str = "argocd.argoproj.io/tracking-id";
 /// Who starts operations, in Argo's words.
 const US: &str = "gospel-release";
 
@@ -44,7 +45,8 @@ pub struct AppState {
     pub history: Vec<AppHistory>,
     pub auto_sync: bool,
     pub self_heal: bool,
-    /// The ApplicationSet (or other Application) that owns it: edits of its spec would be undone.
+    /// The ApplicationSet that makes it, or the Application that tracks it ("app of apps"), as `Kind/name`: edits of its spec would
+    /// be undone.
     pub owner: Option<String>,
     /// Images that its live objects name.
     pub images: BTreeSet<String>,
@@ -387,11 +389,11 @@ struct Summary {
 
 fn state(object: DynamicObject) -> Result<AppState> {
     let metadata = object.metadata;
-    let name = metadata.name.unwrap_or_default();
+    let name = metadata.name.clone().unwrap_or_default();
     let Wire { spec, status, operation } = serde_json::from_value(object.data)
         .map_err(|error| Error::outside(format!("read Argo CD application {name}")).because(error))?;
     let automated = spec.sync_policy.and_then(|policy| policy.automated);
-    let owners = metadata.owner_references.unwrap_or_default();
+    let owner = owner(&metadata, &name);
     let mut history: Vec<AppHistory> = status
         .history
         .into_iter()
@@ -409,7 +411,7 @@ fn state(object: DynamicObject) -> Result<AppState> {
         history,
         auto_sync: automated.as_ref().is_some_and(|automated| automated.enabled != Some(false)),
         self_heal: automated.as_ref().is_some_and(|automated| automated.self_heal),
-        owner: owners.into_iter().next().map(|owner| format!("{}/{}", owner.kind, owner.name)),
+        owner,
         images: status.summary.images,
         conditions: status
             .conditions
@@ -440,6 +442,17 @@ impl From<WireOperation> for Operation {
             retries: wire.retry_count,
         }
     }
+}
+
+/// Owner references say who made it; an Application made by another one has that one's name in its tracking id instead
+/// (Argo CD's documentation, "Resource Tracking": `app:group/Kind:namespace/name`).
+fn owner(metadata: &ObjectMeta, name: &str) -> Option<String> {
+    if let Some(owner) = metadata.owner_references.iter().flatten().next() {
+        return Some(format!("{}/{}", owner.kind, owner.name));
+    }
+    let tracked = metadata.annotations.as_ref()?.get(TRACKING)?;
+    let parent = tracked.split(':').next().filter(|parent| !parent.is_empty() && *parent != name)?;
+    Some(format!("Application/{parent}"))
 }
 
 #[cfg(test)]
@@ -477,6 +490,19 @@ mod tests {
         assert_eq!(app.history.last().unwrap().revision, "b");
         assert!(app.auto_sync && app.self_heal);
         assert_eq!(app.owner.as_deref(), Some("ApplicationSet/gospelib"));
+    }
+
+    #[test]
+    fn who_made_an_application_is_read_from_its_owner_or_its_tracking_id() {
+        let owner = |metadata: Value| super::owner(&serde_json::from_value(metadata).unwrap(), "shop");
+        let tracked = |id: &str| json!({"annotations": {"argocd.argoproj.io/tracking-id": id}});
+        assert_eq!(owner(json!({})), None);
+        assert_eq!(
+            owner(tracked("platform:argoproj.io/Application:argocd/shop")).as_deref(),
+            Some("Application/platform")
+        );
+        assert_eq!(owner(tracked("shop:argoproj.io/Application:argocd/shop")), None, "itself");
+        assert_eq!(owner(tracked("")), None);
     }
 
     #[test]

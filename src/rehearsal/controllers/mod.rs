@@ -11,6 +11,7 @@ mod jobs;
 mod kubelet;
 mod memory;
 pub mod object;
+mod owners;
 mod pods;
 mod replicaset;
 mod rollout;

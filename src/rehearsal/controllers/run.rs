@@ -61,6 +61,7 @@ async fn run(world: Arc<World>) {
 /// Every controller once, in the order in which one's work is the next one's cause.
 pub fn turn(world: &World, memory: &mut Memory, now: Timestamp) {
     if !world.switches.argo_down() {
+        super::owners::reconcile(world);
         super::argo::reconcile(world, memory, now);
     }
     super::secrets::reconcile(world, memory, now);

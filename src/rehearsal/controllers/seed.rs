@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::compare::Place;
 use super::memory::Memory;
 use super::object::{later, seconds, stamp};
-use super::{argo, deployment, kubelet, replicaset, secrets, sync};
+use super::{argo, deployment, kubelet, owners, replicaset, secrets, sync};
 use crate::rehearsal::World;
 
 /// The Lease that release tools of this project share.
@@ -38,7 +38,7 @@ pub fn seed(world: &World) {
     argo::reconcile(world, &mut memory, start);
 }
 
-fn put(world: &World, plural: &str, object: Value) {
+pub(super) fn put(world: &World, plural: &str, object: Value) {
     // The store is empty but for what it made itself: what is there already stays.
     let _ = world.kube.create(plural, object);
 }
@@ -167,10 +167,7 @@ fn application(world: &World, memory: &mut Memory, environment: &str, start: Tim
             "project": "default",
             "source": source,
             "destination": { "server": "https://kubernetes.default.svc", "namespace": app_name },
-            "syncPolicy": {
-                "automated": { "prune": true, "selfHeal": true },
-                "retry": { "limit": 5, "backoff": { "duration": "5s", "factor": 2, "maxDuration": "3m" } },
-            },
+            "syncPolicy": sync_policy(),
         },
     });
     let kept = &deploys[deploys.len().saturating_sub(KEPT)..];
@@ -192,7 +189,18 @@ fn application(world: &World, memory: &mut Memory, environment: &str, start: Tim
     if environment == "production" && world.scenario.world.argo.stuck {
         hang(&mut app, &deploys, start);
     }
+    if environment == "production" {
+        owners::own(world, &mut app);
+    }
     put(world, "applications", app);
+}
+
+/// How both Applications sync.
+pub(super) fn sync_policy() -> Value {
+    json!({
+        "automated": { "prune": true, "selfHeal": true },
+        "retry": { "limit": 5, "backoff": { "duration": "5s", "factor": 2, "maxDuration": "3m" } },
+    })
 }
 
 /// `status` as the last sync left it.

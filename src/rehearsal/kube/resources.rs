@@ -82,6 +82,14 @@ pub static RESOURCES: &[Resource] = &[
     // Argo's Application has no status subresource: its controller writes status through the main endpoint.
     Resource { kind: "Application", plural: "applications", singular: "application", short: &["app", "apps"], ..ARGO },
     Resource {
+        kind: "ApplicationSet",
+        plural: "applicationsets",
+        singular: "applicationset",
+        short: &["appset", "appsets"],
+        status: true,
+        ..ARGO
+    },
+    Resource {
         kind: "AppProject",
         plural: "appprojects",
         singular: "appproject",
