@@ -1,13 +1,14 @@
 //! Prometheus' HTTP API over the generated traffic.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::extract::{Path, RawQuery};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use promql_parser::parser::Expr;
 use serde_json::{Value, json};
 
@@ -36,18 +37,24 @@ pub fn router(world: Arc<World>) -> Router {
 /// Parameters of the URL and of a form, in order; names may repeat.
 struct Params(Vec<(String, String)>);
 
-impl Params {
-    fn read(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Self {
-        let form = headers
+impl<S: Send + Sync> FromRequest<S> for Params {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let form = request
+            .headers()
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
-        let body = if form { body } else { b"" };
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let body = Bytes::from_request(request, &()).await.map_err(IntoResponse::into_response)?;
         let parse = |text: &[u8]| url::form_urlencoded::parse(text).into_owned().collect::<Vec<_>>();
-        let mut all = parse(body);
-        all.extend(parse(query.unwrap_or_default().as_bytes()));
-        Self(all)
+        let mut all = if form { parse(&body) } else { Vec::new() };
+        all.extend(parse(query.as_bytes()));
+        Ok(Self(all))
     }
+}
 
+impl Params {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -95,21 +102,11 @@ impl Params {
     }
 }
 
-async fn query(
-    State(world): State<Arc<World>>,
-    RawQuery(raw): RawQuery,
-    headers: HeaderMap,
-    body: bytes::Bytes,
-) -> Response {
-    let params = Params::read(raw.as_deref(), &headers, &body);
-    instant_answer(&world, &params).unwrap_or_else(|error| error)
-}
-
-fn instant_answer(world: &World, params: &Params) -> Result<Response, Response> {
+async fn query(State(world): State<Arc<World>>, params: Params) -> Result<Response, Response> {
     let at = params.time("time")?.unwrap_or_else(|| seconds(world.clock.now()));
     let expr = params.query()?;
-    world.traffic.observe(world);
-    let data = match evaluate(world, &expr, at).map_err(|error| bad(&error))? {
+    world.traffic.observe(&world);
+    let data = match evaluate(&world, &expr, at).map_err(|error| bad(&error))? {
         Outcome::Scalar(value) => json!({ "resultType": "scalar", "result": point(at, value) }),
         Outcome::Text(text) => json!({ "resultType": "string", "result": [at, text] }),
         Outcome::Vector(samples) => {
@@ -120,17 +117,7 @@ fn instant_answer(world: &World, params: &Params) -> Result<Response, Response> 
     Ok(success(data))
 }
 
-async fn query_range(
-    State(world): State<Arc<World>>,
-    RawQuery(raw): RawQuery,
-    headers: HeaderMap,
-    body: bytes::Bytes,
-) -> Response {
-    let params = Params::read(raw.as_deref(), &headers, &body);
-    range_answer(&world, &params).unwrap_or_else(|error| error)
-}
-
-fn range_answer(world: &World, params: &Params) -> Result<Response, Response> {
+async fn query_range(State(world): State<Arc<World>>, params: Params) -> Result<Response, Response> {
     let missing = |name: &str| bad(&format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp"));
     let start = params.time("start")?.ok_or_else(|| missing("start"))?;
     let end = params.time("end")?.ok_or_else(|| missing("end"))?;
@@ -144,11 +131,11 @@ fn range_answer(world: &World, params: &Params) -> Result<Response, Response> {
         ));
     }
     let expr = params.query()?;
-    world.traffic.observe(world);
-    let mut rows: std::collections::BTreeMap<Labels, Vec<Value>> = std::collections::BTreeMap::new();
+    world.traffic.observe(&world);
+    let mut rows: BTreeMap<Labels, Vec<Value>> = BTreeMap::new();
     let mut at = start;
     while at <= end {
-        match evaluate(world, &expr, at).map_err(|error| bad(&error))? {
+        match evaluate(&world, &expr, at).map_err(|error| bad(&error))? {
             Outcome::Scalar(value) => rows.entry(Labels::new()).or_default().push(point(at, value)),
             Outcome::Vector(samples) => {
                 for (labels, value) in samples {
@@ -167,46 +154,26 @@ fn range_answer(world: &World, params: &Params) -> Result<Response, Response> {
     Ok(success(json!({ "resultType": "matrix", "result": rows })))
 }
 
-async fn all_series(
-    State(world): State<Arc<World>>,
-    RawQuery(raw): RawQuery,
-    headers: HeaderMap,
-    body: bytes::Bytes,
-) -> Response {
-    let params = Params::read(raw.as_deref(), &headers, &body);
+async fn all_series(State(world): State<Arc<World>>, params: Params) -> Result<Response, Response> {
     if params.get("match[]").is_none() {
-        return bad("no match[] parameter provided");
+        return Err(bad("no match[] parameter provided"));
     }
-    found(&world, &params).map_or_else(|error| error, |found| success(json!(found)))
+    Ok(success(json!(found(&world, &params)?)))
 }
 
-async fn labels(
-    State(world): State<Arc<World>>,
-    RawQuery(raw): RawQuery,
-    headers: HeaderMap,
-    body: bytes::Bytes,
-) -> Response {
-    let params = Params::read(raw.as_deref(), &headers, &body);
-    let names = |found: Vec<Labels>| {
-        let names: std::collections::BTreeSet<String> = found.into_iter().flat_map(Labels::into_keys).collect();
-        success(json!(names))
-    };
-    found(&world, &params).map_or_else(|error| error, names)
+async fn labels(State(world): State<Arc<World>>, params: Params) -> Result<Response, Response> {
+    let names: BTreeSet<String> = found(&world, &params)?.into_iter().flat_map(Labels::into_keys).collect();
+    Ok(success(json!(names)))
 }
 
 async fn label_values(
     State(world): State<Arc<World>>,
     Path(name): Path<String>,
-    RawQuery(raw): RawQuery,
-    headers: HeaderMap,
-) -> Response {
-    let params = Params::read(raw.as_deref(), &headers, b"");
-    let values = |found: Vec<Labels>| {
-        let values: std::collections::BTreeSet<String> =
-            found.into_iter().filter_map(|mut labels| labels.remove(&name)).collect();
-        success(json!(values))
-    };
-    found(&world, &params).map_or_else(|error| error, values)
+    params: Params,
+) -> Result<Response, Response> {
+    let found = found(&world, &params)?.into_iter();
+    let values: BTreeSet<String> = found.filter_map(|mut labels| labels.remove(&name)).collect();
+    Ok(success(json!(values)))
 }
 
 /// The series of `match[]` between `start` and `end`; all of the last hour where nothing is said.

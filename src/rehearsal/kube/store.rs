@@ -229,9 +229,7 @@ impl Store {
     ) -> Result<Arc<Value>, Status> {
         let resource = known(res)?;
         let mut state = self.lock();
-        let key = key(ns, name);
-        let old = state.shelf(resource).objects.get(&key).cloned();
-        let old = old.ok_or_else(|| Status::not_found(resource, name))?;
+        let (key, old) = state.existing(resource, ns, name)?;
         let mut new = (*old).clone();
         change(&mut new)?;
         keep_identity(&old, &mut new);
@@ -267,9 +265,7 @@ impl Store {
     ) -> Result<Arc<Value>, Status> {
         let resource = known(res)?;
         let mut state = self.lock();
-        let key = key(ns, name);
-        let old = state.shelf(resource).objects.get(&key).cloned();
-        let old = old.ok_or_else(|| Status::not_found(resource, name))?;
+        let (key, old) = state.existing(resource, ns, name)?;
         conditions.check(resource, &old)?;
         if dry_run {
             return Ok(old);
@@ -297,6 +293,13 @@ impl Store {
 impl State {
     fn shelf(&mut self, resource: &Resource) -> &mut Shelf {
         self.shelves.entry(storage(resource)).or_default()
+    }
+
+    /// One object, with its key; 404 where there is none.
+    fn existing(&mut self, resource: &'static Resource, ns: &str, name: &str) -> Result<(Key, Arc<Value>), Status> {
+        let key = key(ns, name);
+        let found = self.shelf(resource).objects.get(&key).cloned();
+        found.map(|object| (key, object)).ok_or_else(|| Status::not_found(resource, name))
     }
 
     /// Puts the next version of one object in place and into the history.
