@@ -23,6 +23,8 @@ pub enum Event {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum SeenEvent {
+    /// Before a run: who was asked and has not answered yet; nobody any more when it is empty.
+    Looking { whom: Vec<&'static str> },
     /// A gate's question is under way.
     GateStarted { id: &'static str, title: String },
     /// A step is looked at.

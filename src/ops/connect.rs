@@ -6,13 +6,14 @@ use crate::adapters::aws::Aws;
 use crate::adapters::cluster::{Applications, Cluster, Workloads};
 use crate::adapters::git::Git;
 use crate::adapters::github::{GitHub, Token, token_from_gh};
-use crate::config::Config;
 use crate::config::model::Environment;
+use crate::config::{Config, Env};
 use crate::domain::{WorldId, WorldKind};
 use crate::error::{Attempting, Error, Kind, Result};
 
 use super::Invocation;
 use super::credentials::Session;
+use super::looking::Looking;
 
 /// The clients of one release. Steps and gates get the narrow parts that they need; nobody gets this.
 pub struct Connected {
@@ -57,7 +58,7 @@ pub struct Outages {
 }
 
 /// Connects everything at once and compares accounts, cluster and repository with the configuration (exit 14).
-pub async fn connect(invocation: &Invocation) -> Result<Connected> {
+pub async fn connect(invocation: &mut Invocation) -> Result<Connected> {
     let (connected, outages) = connect_despite(invocation).await?;
     match outages.staging.or(outages.git).or(outages.github) {
         None => Ok(connected),
@@ -67,15 +68,17 @@ pub async fn connect(invocation: &Invocation) -> Result<Connected> {
 
 /// As [`connect`], for who must act although Git hosting or GitHub is down: only production has to answer, and nothing that answers
 /// may be another world.
-pub async fn connect_despite(invocation: &Invocation) -> Result<(Connected, Outages)> {
-    let config = &invocation.config;
-    let git = Arc::new(Git::open(&config.repository, &invocation.base)?);
-    let github = github(invocation).await?;
-    let (production, staging, outages) = futures::join!(
-        place(&config.production, "production"),
-        place(&config.staging, "staging"),
-        repository(&git, &github),
+pub async fn connect_despite(invocation: &mut Invocation) -> Result<(Connected, Outages)> {
+    let Invocation { config, base, env, kind, listener, .. } = invocation;
+    let git = Arc::new(Git::open(&config.repository, base)?);
+    let github = github(config, env).await?;
+    let looking = Looking::default();
+    let looks = futures::future::join3(
+        looking.at("production's AWS account and cluster", place(&config.production, "production")),
+        looking.at("staging's AWS account and cluster", place(&config.staging, "staging")),
+        repository(&git, &github, &looking),
     );
+    let (production, staging, outages) = looking.told(listener.as_mut(), looks).await;
     let (production, mut outages) = (production?, outages?);
     let staging = match staging {
         Ok((place, _)) => place,
@@ -88,7 +91,7 @@ pub async fn connect_despite(invocation: &Invocation) -> Result<(Connected, Outa
     let applications = Applications::new(&argo, &config.argo.namespace);
     let identity = production.0.cluster.identity();
     let world = WorldId {
-        kind: invocation.kind,
+        kind: *kind,
         account: config.production.aws.account.clone().or(Some(production.1.account.clone())),
         cluster: identity.id.clone(),
         namespace: config.production.namespace.clone(),
@@ -108,9 +111,9 @@ pub async fn connect_despite(invocation: &Invocation) -> Result<(Connected, Outa
 }
 
 /// GitHub, with a token from the environment or from `gh auth token`.
-pub async fn github(invocation: &Invocation) -> Result<GitHub> {
-    let settings = &invocation.config.github;
-    let found = invocation.env.first(&settings.token_env).and_then(|(_, token)| Token::new(token));
+pub async fn github(config: &Config, env: &Env) -> Result<GitHub> {
+    let settings = &config.github;
+    let found = env.first(&settings.token_env).and_then(|(_, token)| Token::new(token));
     let token = match found {
         Some(token) => Some(token),
         None => token_from_gh(&settings.api).await?,
@@ -119,7 +122,7 @@ pub async fn github(invocation: &Invocation) -> Result<GitHub> {
         return Err(Error::outside("no GitHub token")
             .hint(format!("set {}, or sign in: gh auth login", settings.token_env.join(" or "))));
     }
-    GitHub::connect(settings, &invocation.config.repository.slug, token)
+    GitHub::connect(settings, &config.repository.slug, token)
 }
 
 /// Account first (a wrong one must not be asked anything else), then the cluster.
@@ -154,10 +157,11 @@ pub async fn argo_cluster(
 }
 
 /// The checkout is complete, and its remote is the configured repository on the configured GitHub.
-async fn repository(git: &Git, github: &GitHub) -> Result<Outages> {
+async fn repository(git: &Git, github: &GitHub, looking: &Looking) -> Result<Outages> {
     git.remote_url().await?;
     git.ensure_complete()?;
-    let (fetched, repository) = futures::join!(git.fetch(), github.repository());
+    let (fetched, repository) =
+        futures::join!(looking.at("Git", git.fetch()), looking.at("GitHub", github.repository()));
     let fetched = fetched.attempting(|| "fetch main and the release tags".to_owned());
     let mut outages = Outages { git: fetched.err(), ..Outages::default() };
     match repository.attempting(|| format!("look at {} on GitHub", github.slug())) {
@@ -209,8 +213,10 @@ pub fn is_loopback(endpoint: &str) -> bool {
 }
 
 /// Production's cluster alone, and its namespace: for commands that only look at runs.
-pub async fn production(invocation: &Invocation) -> Result<(Place, String)> {
+pub async fn production(invocation: &mut Invocation) -> Result<(Place, String)> {
     let environment = &invocation.config.production;
-    let (place, _) = place(environment, "production").await?;
+    let looking = Looking::default();
+    let look = looking.at("production's AWS account and cluster", place(environment, "production"));
+    let (place, _) = looking.told(invocation.listener.as_mut(), look).await?;
     Ok((place, environment.namespace.clone()))
 }

@@ -148,7 +148,7 @@ async fn checkout(invocation: &Invocation) -> Vec<Look> {
 
 async fn github(invocation: &Invocation) -> Vec<Look> {
     let config = &invocation.config;
-    let github = match connect::github(invocation).await {
+    let github = match connect::github(&invocation.config, &invocation.env).await {
         Ok(github) => github,
         Err(error) => return vec![bad("github", &error)],
     };

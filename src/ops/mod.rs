@@ -13,6 +13,7 @@ pub mod hotfix;
 pub mod invocation;
 mod live;
 pub mod lock;
+mod looking;
 mod lost;
 pub mod monitor;
 pub mod prepare;

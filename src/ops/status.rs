@@ -87,7 +87,7 @@ async fn debts(invocation: &Invocation, place: &connect::Place, maps: ConfigMaps
         Err(_) => None,
     };
     // Without a token a debt may stay open that GitHub knows to be closed: it errs on the safe side.
-    let github = connect::github(invocation).await.ok();
+    let github = connect::github(&invocation.config, &invocation.env).await.ok();
     let argo = argo_cluster(config, &place.aws, &place.cluster).await.ok();
     let applications = argo.map(|(cluster, _)| Applications::new(&cluster, &config.argo.namespace));
     let workloads = Workloads::new(&place.cluster, &config.production.namespace);

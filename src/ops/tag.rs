@@ -129,7 +129,7 @@ async fn suggest(invocation: &mut Invocation, out: &mut Out, json: bool) -> Resu
     Ok(0)
 }
 
-async fn on_staging(invocation: &Invocation, config: &Config) -> Result<CommitSha> {
+async fn on_staging(invocation: &mut Invocation, config: &Config) -> Result<CommitSha> {
     let connected = connect(invocation).await?;
     let found =
         candidate::find(config, &connected.staging.workloads, &connected.production.aws, &connected.git).await?;

@@ -16,6 +16,9 @@ const STILL: Duration = Duration::from_secs(30);
 /// How long a told wait stands before a change of it is told.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// The wait before a run.
+const LOOKING: &str = "looking";
+
 /// The plain renderer.
 pub struct Lines {
     style: Style,
@@ -51,6 +54,13 @@ impl Listener for Lines {
     fn hear(&mut self, event: &Event, state: Option<&RunState>) {
         if let Event::Seen(SeenEvent::Waiting { id, note, since, until }) = event {
             self.wait(id, words::waiting(note, *since, *until));
+            return;
+        }
+        if let Event::Seen(SeenEvent::Looking { whom }) = event {
+            match whom.as_slice() {
+                [] => self.waiting = None,
+                whom => self.wait(LOOKING, words::looking(whom)),
+            }
             return;
         }
         for (mark, text) in words::lines(event, state) {

@@ -13,6 +13,9 @@ use super::ask::Asking;
 use super::style::{Style, Tone};
 use super::words;
 
+/// The live line before a run.
+const LOOKING: &str = "looking";
+
 /// The terminal renderer.
 pub struct Tty {
     style: Style,
@@ -95,6 +98,15 @@ impl Listener for Tty {
         match event {
             Event::Seen(SeenEvent::GateStarted { id, title } | SeenEvent::StepStarted { id, title }) => {
                 self.start(id, title);
+            }
+            Event::Seen(SeenEvent::Looking { whom }) if whom.is_empty() => self.stop(LOOKING),
+            Event::Seen(SeenEvent::Looking { whom }) => {
+                let text = words::looking(whom);
+                if self.live.iter().any(|live| live.id == LOOKING) {
+                    self.note(LOOKING, text);
+                } else {
+                    self.start(LOOKING, &text);
+                }
             }
             Event::Seen(SeenEvent::Waiting { id, note, since, until }) => {
                 self.note(id, words::waiting(note, *since, *until));

@@ -120,7 +120,7 @@ fn facts(evidence: &Evidence, all: bool) -> Vec<(Option<Mark>, String)> {
 
 fn said(seen: &SeenEvent) -> Option<(Mark, String)> {
     match seen {
-        SeenEvent::GateStarted { .. } | SeenEvent::StepActing { .. } => None,
+        SeenEvent::Looking { .. } | SeenEvent::GateStarted { .. } | SeenEvent::StepActing { .. } => None,
         SeenEvent::StepStarted { id, title } => Some((Mark::Doing, format!("{id:<12} {}", printable(title)))),
         SeenEvent::Waiting { .. } => None,
         SeenEvent::Progress { id, note } => Some((Mark::Note, format!("{id:<12} {}", printable(note)))),
@@ -137,6 +137,12 @@ fn said(seen: &SeenEvent) -> Option<(Mark, String)> {
             Some((Mark::Warn, format!("stopping at the next safe point; in flight: {}", printable(in_flight))))
         }
     }
+}
+
+/// "asking Git, GitHub".
+#[must_use]
+pub fn looking(whom: &[&str]) -> String {
+    format!("asking {}", whom.join(", "))
 }
 
 /// "waiting for … (since 09:14 UTC, until 10:14 UTC)".

@@ -174,7 +174,7 @@ fn git_down() {
     let world = World::serve("git-down", SPEED);
     let (before, old) = (world.serving(), tagged(&world, "v1.1.0"));
     let ran = back(&world, &[]);
-    ran.ended(15).says("Git hosting does not answer").says("--direct");
+    ran.ended(15).says("Git hosting does not answer").says("--direct").says("asking Git");
     assert_eq!(world.serving(), before, "{ran}");
     assert_eq!(world.lock_holder(), "");
     let ran = back(&world, &["--direct"]);
