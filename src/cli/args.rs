@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::{
-    checklist, completions, config, doctor, hotfix, monitor, promote, provision, rehearse, rollback, runs, tag,
+    checklist, completions, config, doctor, hotfix, init, monitor, promote, provision, rehearse, rollback, runs, tag,
 };
 use crate::ui::style::ColorChoice;
 
@@ -145,6 +145,7 @@ pub enum Command {
     Resume(runs::Resume),
     Abort(runs::Abort),
     Runs(runs::Runs),
+    Init(init::Init),
     Config(config::Config),
     Rehearse(rehearse::Rehearse),
     Completions(completions::Completions),

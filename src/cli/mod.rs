@@ -6,6 +6,7 @@ pub mod completions;
 pub mod config;
 pub mod doctor;
 pub mod hotfix;
+pub mod init;
 pub mod monitor;
 pub mod promote;
 pub mod provision;

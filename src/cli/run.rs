@@ -243,6 +243,7 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
         Command::Provision(args) => {
             return ops::provision::provision(&mut invocation, &args.action, out, cli.global.output).await;
         }
+        Command::Init(args) => return ops::init::init(&mut invocation, &args, out, json),
         Command::Monitor(args) => return ops::monitor::monitor(&mut invocation, &args, out, json).await,
         Command::Doctor(_) => return ops::doctor::doctor(&mut invocation, out, json).await,
         Command::Config(_) | Command::Rehearse(_) | Command::Completions(_) | Command::Reference(_) => {

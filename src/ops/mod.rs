@@ -10,6 +10,7 @@ mod drive;
 pub mod evidence;
 pub mod guards;
 pub mod hotfix;
+pub mod init;
 pub mod invocation;
 mod live;
 pub mod lock;

@@ -13,6 +13,7 @@ mod hotfix;
 mod hotfix_finish;
 mod house;
 mod incidents;
+mod init;
 mod plans;
 mod reference;
 mod requests;

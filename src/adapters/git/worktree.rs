@@ -25,6 +25,26 @@ impl Git {
         Ok(target.and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)))
     }
 
+    /// A remote and its URL: `origin`, or the first there is.
+    pub fn first_remote(&self) -> Result<Option<(String, String)>> {
+        let repo = self.repo();
+        let names = repo.remotes().map_err(|error| super::objects::unreadable("the remotes", &error))?;
+        let names: Vec<&str> = names.iter().filter_map(|name| name.ok().flatten()).collect();
+        let Some(name) = names.iter().find(|name| **name == "origin").or(names.first()) else { return Ok(None) };
+        let remote = repo.find_remote(name).map_err(|error| super::objects::unreadable(name, &error))?;
+        // A URL that is no text names nothing that is known here.
+        Ok(remote.url().ok().map(|url| ((*name).to_owned(), crate::adapters::http::redacted(url))))
+    }
+
+    /// The branch that a remote's HEAD named when it was cloned (short name).
+    pub fn remote_head(&self, remote: &str) -> Result<Option<String>> {
+        let repo = self.repo();
+        let prefix = format!("refs/remotes/{remote}/");
+        let Ok(head) = repo.find_reference(&format!("{prefix}HEAD")) else { return Ok(None) };
+        let target = head.symbolic_target_bytes().map(|name| String::from_utf8_lossy(name).into_owned());
+        Ok(target.and_then(|name| name.strip_prefix(&prefix).map(str::to_owned)))
+    }
+
     /// The commit of a local branch (short name).
     pub fn branch(&self, name: &str) -> Result<Option<CommitSha>> {
         self.resolve(&format!("refs/heads/{name}"))

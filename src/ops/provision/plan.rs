@@ -10,7 +10,7 @@ use crate::adapters::git::Git;
 use crate::adapters::terraform::{Diagnostic, Message, Mode, Terraform};
 use crate::cli::args::Output;
 use crate::domain::provision::{Judgement, PlanRecord};
-use crate::domain::{CommitSha, Evidence, count};
+use crate::domain::{CommitSha, Evidence, WorldKind, count};
 use crate::engine::{Event, Listener, Record, SeenEvent};
 use crate::error::{Attempting, Error, Kind, Result};
 use crate::ops::Invocation;
@@ -84,6 +84,11 @@ pub(super) fn plans(invocation: &Invocation) -> Result<Plans> {
 
 /// Finds the program, initialises, plans, judges, and writes the record. What fails leaves no plan behind.
 pub(super) async fn make(invocation: &mut Invocation, mode: Mode) -> Result<Made> {
+    if invocation.kind == WorldKind::Rehearsal {
+        // Terraform would ask registries and providers that no rehearsal stands in for.
+        return Err(Error::usage("planning is not rehearsed: Terraform would reach past the rehearsal")
+            .hint("gospel-release provision judge FILE judges any plan, in a rehearsal too"));
+    }
     let place = Place::find(invocation)?;
     let account = account(invocation).await?;
     let profile = invocation.config.production.aws.profile.clone();
