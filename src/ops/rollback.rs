@@ -212,7 +212,9 @@ fn nothing_to_do(connected: &Connected, config: &Config, found: &Found, options:
         (Some(digest), Some(live)) => live.len() == 1 && live.contains(digest),
         _ => false,
     });
-    if !serves || found.open.is_some() {
+    // Sync that is paused may be taken up again.
+    let paused = options.direct && found.app.as_ref().is_ok_and(|app| !app.auto_sync);
+    if !serves || paused || found.open.is_some() {
         return Ok(None);
     }
     let version = &found.target.version;
@@ -311,10 +313,9 @@ pub(super) fn plan(
     let bad_images = !facts.quarantined.is_empty();
     plan = plan.step_if(bad_images.then(|| quarantine(invocation, &maps, facts, run, &version)));
     if options.direct {
-        plan = plan.step(commit).step(steps::ResumeSync {
-            applications: connected.applications.clone(),
-            application: config.argo.application.clone(),
-        });
+        let (applications, git) = (connected.applications.clone(), Arc::clone(&connected.git));
+        let resume = steps::ResumeSync::new(applications, git, config.argo.application.clone());
+        plan = plan.step(commit).step(resume);
     }
     let whole = facts.change.as_ref().is_some_and(|change| change.whole);
     let bad = facts.previous.clone().filter(|_| whole && config.announce.github_release);

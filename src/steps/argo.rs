@@ -40,15 +40,15 @@ enum Standing {
 impl ArgoSync {
     async fn standing(&self, app: &AppState, ours: &CommitSha, now: Timestamp) -> Result<Standing> {
         if let Some(operation) = app.operation.as_ref().filter(|operation| operation.running()) {
-            return Ok(self.running(operation, self.covers(operation.revision.as_deref(), ours).await?, now));
+            return Ok(self.running(operation, covers(&self.git, operation.revision.as_deref(), ours).await?, now));
         }
-        if !self.covers(app.revision.as_deref(), ours).await? {
+        if !covers(&self.git, app.revision.as_deref(), ours).await? {
             let deaf = "; it has not taken our refresh: is its application controller running?";
             let deaf = if app.refresh_requested { deaf } else { "" };
             return Ok(Standing::Behind(format!("revision {} is synced{deaf}", short(app.revision.as_deref()))));
         }
         if let Some(operation) = &app.operation
-            && self.covers(operation.revision.as_deref(), ours).await?
+            && covers(&self.git, operation.revision.as_deref(), ours).await?
             && !operation.succeeded()
         {
             return Ok(Standing::Failed(format!("{}: {}", operation.phase, operation.message)));
@@ -69,18 +69,18 @@ impl ArgoSync {
             Standing::Syncing(about)
         }
     }
+}
 
-    /// Whether `revision` is our commit or a later one that contains it.
-    async fn covers(&self, revision: Option<&str>, ours: &CommitSha) -> Result<bool> {
-        let Some(revision) = revision.and_then(|text| text.parse::<CommitSha>().ok()) else { return Ok(false) };
-        if revision == *ours {
-            return Ok(true);
-        }
-        if !self.git.has(&revision) {
-            self.git.fetch().await?;
-        }
-        if self.git.has(&revision) { self.git.is_ancestor(ours, &revision) } else { Ok(false) }
+/// Whether `revision` is our commit or a later one that contains it.
+pub(super) async fn covers(git: &Git, revision: Option<&str>, ours: &CommitSha) -> Result<bool> {
+    let Some(revision) = revision.and_then(|text| text.parse::<CommitSha>().ok()) else { return Ok(false) };
+    if revision == *ours {
+        return Ok(true);
     }
+    if !git.has(&revision) {
+        git.fetch().await?;
+    }
+    if git.has(&revision) { git.is_ancestor(ours, &revision) } else { Ok(false) }
 }
 
 impl Step for ArgoSync {

@@ -1,6 +1,14 @@
 //! Automated sync, paused while production differs from Git, and taken up again when it does not.
 
-use crate::adapters::cluster::Applications;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::argo::covers;
+use crate::adapters::cluster::{Applications, Refresh};
+use crate::adapters::git::Git;
+use crate::clock::Stopwatch;
 use crate::domain::printable;
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
 use crate::error::{Class, Error, Kind, Result};
@@ -27,7 +35,7 @@ impl Step for PauseSync {
     }
 
     fn deadline(&self) -> Option<std::time::Duration> {
-        Some(std::time::Duration::from_secs(600))
+        Some(Duration::from_secs(600))
     }
 
     fn probe<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
@@ -72,10 +80,31 @@ impl Step for PauseSync {
     }
 }
 
-/// Takes automated sync up again, once the commit is on main; before that it stays a debt.
+/// How long Argo CD is given to see the commit (world time); its refresh takes seconds.
+const SEES_WITHIN: SignedDuration = SignedDuration::from_mins(3);
+/// And at least so long (wall time), however fast the world's clock is.
+const SEES_WITHIN_WALL: Duration = Duration::from_secs(10);
+
+/// Takes automated sync up again, once the commit is on main and Argo CD has seen it; before that it stays a debt. An Argo CD that
+/// still takes the commit before for main's tip (its repo-server believes an answer for 3 minutes) would deploy that one.
 pub struct ResumeSync {
-    pub applications: Applications,
-    pub application: String,
+    applications: Applications,
+    git: Arc<Git>,
+    application: String,
+    /// When it was first looked at.
+    since: OnceLock<(Timestamp, Stopwatch)>,
+}
+
+impl ResumeSync {
+    #[must_use]
+    pub fn new(applications: Applications, git: Arc<Git>, application: String) -> Self {
+        Self { applications, git, application, since: OnceLock::new() }
+    }
+
+    fn gives_up(&self, now: Timestamp) -> bool {
+        let (since, watch) = self.since.get_or_init(|| (now, Stopwatch::start()));
+        now.duration_since(*since) >= SEES_WITHIN && watch.elapsed() >= SEES_WITHIN_WALL
+    }
 }
 
 impl Step for ResumeSync {
@@ -88,10 +117,10 @@ impl Step for ResumeSync {
     }
 
     fn effect(&self) -> Effect {
-        Effect::OneWay
+        Effect::Repeatable
     }
 
-    fn probe<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+    fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
             let Ok(app) = self.applications.application(&self.application).await else {
                 return Ok(Probe::Done(Done::said("Argo CD cannot be asked; see gospel-release status")));
@@ -99,16 +128,32 @@ impl Step for ResumeSync {
             if app.auto_sync {
                 return Ok(Probe::Done(Done::said("automated sync is on")));
             }
-            if facts.overlay_commit.is_none() {
+            let Some(commit) = &facts.overlay_commit else {
                 return Ok(Probe::Done(Done::said("stays paused until Git agrees: a debt, see gospel-release status")));
+            };
+            if covers(&self.git, app.revision.as_deref(), commit).await? {
+                return Ok(Probe::NotYet("automated sync is paused".to_owned()));
             }
-            Ok(Probe::NotYet("automated sync is paused".to_owned()))
+            if self.gives_up(io.now()) {
+                return Ok(Probe::Done(Done::said(format!(
+                    "stays paused: Argo CD has not seen {}; a debt, see gospel-release status",
+                    commit.short()
+                ))));
+            }
+            Ok(Probe::NotYet(format!("Argo CD to see {}", commit.short())))
         })
     }
 
-    fn act<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+    fn act<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
             let app = self.applications.application(&self.application).await?;
+            let commit = super::overlay_commit(facts)?;
+            if !covers(&self.git, app.revision.as_deref(), commit).await? {
+                if !app.refresh_requested {
+                    self.applications.refresh(&app.name, Refresh::Normal).await?;
+                }
+                return Ok(Act::Waiting { note: format!("Argo CD to see {}", commit.short()) });
+            }
             Ok(Act::Done(if self.applications.unpause(&app).await? {
                 Done::said("as it was before")
             } else {

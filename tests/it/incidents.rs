@@ -211,8 +211,15 @@ fn argo_down() {
     let ran = back(&world, &["--direct", "--pause-sync"]);
     ran.ended(0).says("gives up");
     assert_eq!(world.serving(), old, "{ran}");
-    assert!(auto_sync(&world), "Git agrees: sync may go on\n{ran}");
+    assert!(!auto_sync(&world), "it would begin with what it saw last\n{ran}");
+    ran.says("stays paused: Argo CD has not seen");
+    assert!(debts(&world).contains("sync-paused"));
+    // Argo CD is repaired: the same command takes sync up again, and nothing else.
     world.fault("argo-down", false);
+    let commits = world.changes_of(OVERLAY);
+    back(&world, &["--direct", "--pause-sync", "--to", "v1.1.0"]).ended(0);
+    assert!(auto_sync(&world));
+    assert_eq!(world.changes_of(OVERLAY), commits);
     eventually("Argo CD agrees", || world.application()["status"]["sync"]["status"] == "Synced");
     assert_eq!(world.serving(), old);
     assert_eq!(debts(&world), BTreeSet::from(["quarantined".to_owned()]));
@@ -232,9 +239,9 @@ fn argo_application_set() {
     assert_eq!(world.serving(), old, "{ran}");
     assert!(automated(&world).is_null(), "{}", set(&world));
     eventually("the Application is as its template", || !auto_sync(&world));
-    assert_eq!(world.serving(), old, "nothing put it back");
+    assert_eq!(world.serving(), old, "nothing put it back\n{ran}\n{:#}", world.application());
     world.fault("git-down", false);
-    back(&world, &["--direct", "--pause-sync"]).ended(0);
+    back(&world, &["--direct", "--pause-sync", "--to", "v1.1.0"]).ended(0);
     assert_eq!(automated(&world), before, "as it was");
     let left = set(&world)["metadata"]["annotations"].as_object().is_some_and(|left| !left.is_empty());
     assert!(!left, "nothing of ours is left");

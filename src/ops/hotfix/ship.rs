@@ -103,7 +103,10 @@ async fn looked(
     if let Some(live) = &live {
         refuse_backwards(live, &work)?;
     }
-    if serves_it(&config, connected, &work, &services).await? {
+    let application = connected.applications.application(&config.argo.application);
+    // Sync that is paused may be taken up again.
+    let paused = options.direct && application.await.is_ok_and(|app| !app.auto_sync);
+    if !paused && serves_it(&config, connected, &work, &services).await? {
         invocation.note(format!(
             "production runs {} of {} already; nothing was changed",
             work.commit.short(),
@@ -345,7 +348,7 @@ fn plan(
         plan = plan
             .step(steps::Unreverted::new(rollback::apply(connected, &config), rollback::UNREVERTED))
             .step(overlay)
-            .step(steps::ResumeSync { applications: connected.applications.clone(), application });
+            .step(steps::ResumeSync::new(connected.applications.clone(), Arc::clone(git), application));
     }
     Ok(plan.step_if(promote::webhook(invocation, &config, steps::News::Hotfixed)?))
 }
