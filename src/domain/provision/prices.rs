@@ -13,7 +13,7 @@ const BUILT_IN: &str = include_str!("prices.yaml");
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
-    /// The day on which the prices were taken down.
+    /// The day for which the prices hold, as far as is known.
     pub as_of: jiff::civil::Date,
     /// The region that they hold for.
     pub region: String,
