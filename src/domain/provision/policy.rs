@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::risk::undecided;
 use super::values::{at, glob, unknown};
 use super::{Action, Change, RawChange, Risk, RiskKind};
 
@@ -95,8 +96,7 @@ impl Rule {
         let any = |patterns: &[String], text: &str| patterns.is_empty() || patterns.iter().any(|one| glob(one, text));
         let fits = any(&self.addresses, &change.address)
             && any(&self.types, &change.kind)
-            && (self.actions.is_empty() || self.actions.iter().any(|action| happens(*action, change)))
-            && (self.risks.is_empty() || risks.iter().any(|risk| self.risks.contains(&risk.kind)));
+            && (self.actions.is_empty() || self.actions.iter().any(|action| happens(*action, change)));
         if !fits || !change.is_worth_telling() {
             return None;
         }
@@ -106,12 +106,19 @@ impl Rule {
             address: change.address.clone(),
             message,
         };
+        let later = |path: &str| {
+            let message = format!("cannot be told before apply, because {path} is not known: {}", self.message);
+            finding(Level::Warn, message)
+        };
+        let carried = self.risks.is_empty() || risks.iter().any(|risk| self.risks.contains(&risk.kind));
+        if !carried {
+            return undecided(raw, &self.risks).map(later);
+        }
         let Some(path) = &self.attribute else { return Some(finding(self.level, self.message.clone())) };
         let destroyed = matches!(change.action, Action::Destroy | Action::Forget);
         let value = if destroyed { &raw.change.before } else { &raw.change.after };
         if !destroyed && unknown(&raw.change.after_unknown, path) {
-            let message = format!("cannot be told before apply, because {path} is not known: {}", self.message);
-            return Some(finding(Level::Warn, message));
+            return Some(later(path));
         }
         let found = at(value, path);
         let texts: Vec<String> =
@@ -182,6 +189,25 @@ mod tests {
         let rule = rule(json!({"attribute": "public", "values": ["true"]}));
         let finding = check(&rule, "create", Value::Null, json!({}), json!({"public": true})).unwrap();
         assert_eq!((finding.level, finding.message.contains("cannot be told")), (Level::Warn, true));
+    }
+
+    #[test]
+    fn a_policy_or_a_source_that_is_not_known_before_apply_is_said() {
+        let check = |kind: &str, after: Value, unknown: Value| -> Vec<(String, Level)> {
+            let raw = json!({"address": "a.b", "mode": "managed", "type": kind,
+                "change": {"actions": ["create"], "before": null, "after": after, "after_unknown": unknown}});
+            let raw: RawChange = serde_json::from_value(raw).unwrap();
+            let change = Change::of(&raw);
+            let risks = super::super::risks(&raw, &change);
+            let found = built_in().iter().filter_map(|rule| rule.check(&raw, &change, &risks));
+            found.map(|finding| (finding.rule, finding.level)).collect()
+        };
+        let warns = |rule: &str| vec![(rule.to_owned(), Level::Warn)];
+        assert_eq!(check("aws_iam_policy", json!({}), json!({"policy": true})), warns("admin-permission"));
+        assert!(check("aws_iam_policy", json!({"policy": "{}"}), json!({"policy": false})).is_empty());
+        let ingress = json!({"ingress": [{"cidr_blocks": true}]});
+        assert_eq!(check("aws_security_group", json!({"ingress": [{}]}), ingress), warns("admin-port-open"));
+        assert!(check("aws_security_group", json!({"ingress": []}), json!({"id": true, "ingress": []})).is_empty());
     }
 
     #[test]

@@ -87,6 +87,12 @@ pub fn risks(raw: &RawChange, change: &Change) -> Vec<Risk> {
     found.risks
 }
 
+/// The path of what would have to be known to tell whether a change carries one of these risks; `None` where it can be told.
+#[must_use]
+pub(super) fn undecided(raw: &RawChange, kinds: &[RiskKind]) -> Option<&'static str> {
+    access::undecided(raw, kinds)
+}
+
 struct Found<'a> {
     address: &'a str,
     risks: Vec<Risk>,

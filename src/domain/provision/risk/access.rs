@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Found, RiskKind};
 use crate::domain::provision::RawChange;
-use crate::domain::provision::values::{number, text, texts, truth};
+use crate::domain::provision::values::{number, text, texts, truth, unknown};
 
 /// Everybody, in either family of addresses.
 const EVERYBODY: [&str; 2] = ["0.0.0.0/0", "::/0"];
@@ -145,6 +145,32 @@ pub(super) fn permitted(raw: &RawChange, found: &mut Found<'_>) {
             found.add(RiskKind::Exposed, "anybody with an AWS account can take this role");
         }
     }
+}
+
+/// What would have to be known to tell whether a change carries one of these risks, and is known only after apply.
+pub(super) fn undecided(raw: &RawChange, kinds: &[RiskKind]) -> Option<&'static str> {
+    let unknown = |path: &&'static str| unknown(&raw.change.after_unknown, path);
+    let policy = matches!(
+        raw.kind.as_str(),
+        "aws_iam_policy" | "aws_iam_role_policy" | "aws_iam_user_policy" | "aws_iam_group_policy"
+    );
+    if policy && kinds.iter().any(|kind| matches!(kind, RiskKind::Admin | RiskKind::WidePermission)) {
+        return ["policy"].iter().find(|path| unknown(path)).copied();
+    }
+    let from: &[&'static str] = match raw.kind.as_str() {
+        "aws_security_group" | "aws_default_security_group" => {
+            &["ingress.cidr_blocks", "ingress.ipv6_cidr_blocks", "ingress.from_port"]
+        }
+        "aws_security_group_rule" if text(&raw.change.after, "type") == Some("ingress") => {
+            &["cidr_blocks", "ipv6_cidr_blocks", "from_port"]
+        }
+        "aws_vpc_security_group_ingress_rule" => &["cidr_ipv4", "cidr_ipv6", "from_port"],
+        _ => &[],
+    };
+    if kinds.iter().any(|kind| matches!(kind, RiskKind::AdminPortOpen | RiskKind::Exposed)) {
+        return from.iter().find(|path| unknown(path)).copied();
+    }
+    None
 }
 
 /// A text or a list of texts.
