@@ -12,7 +12,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("adapters", &["clock", "config", "domain", "error", "process"]),
     ("monitor", &["adapters", "clock", "config", "domain", "error"]),
     ("gates", &["adapters", "config", "domain", "engine", "error", "monitor"]),
-    ("steps", &["adapters", "config", "domain", "engine", "error", "monitor"]),
+    ("steps", &["adapters", "clock", "config", "domain", "engine", "error", "monitor"]),
     ("ui", &["clock", "config", "domain", "engine", "error"]),
     ("rehearsal", &["clock", "domain", "error", "process"]),
     ("config", &["domain", "error", "ui"]),
