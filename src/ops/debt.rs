@@ -222,9 +222,52 @@ fn close(debt: &Debt) -> String {
     }
 }
 
-/// One debt in a line and what is beneath it, for people.
+/// Open debts, told together: the gates that one run went without are one of them.
+pub struct Told<'a> {
+    pub title: String,
+    /// The first of them, if there are several.
+    pub open: &'a Open,
+    close: String,
+}
+
+/// As people read them.
 #[must_use]
-pub fn lines(open: &Open, now: Timestamp) -> Vec<String> {
+pub fn told(debts: &[Open]) -> Vec<Told<'_>> {
+    let together = |a: &Open, b: &Open| waived(a).is_some() && waived(b).is_some() && a.debt.run == b.debt.run;
+    let mut groups: Vec<Vec<&Open>> = Vec::new();
+    for open in debts {
+        match groups.iter_mut().find(|group| together(group[0], open)) {
+            Some(group) => group.push(open),
+            None => groups.push(vec![open]),
+        }
+    }
+    groups.iter().map(|group| one(group)).collect()
+}
+
+fn waived(open: &Open) -> Option<&str> {
+    match &open.debt.kind {
+        DebtKind::Waived { gate } => Some(gate),
+        _ => None,
+    }
+}
+
+fn one<'a>(group: &[&'a Open]) -> Told<'a> {
+    let open = group[0];
+    let gates: Vec<&str> = group.iter().filter_map(|open| waived(open)).collect();
+    if gates.len() < 2 {
+        return Told { title: open.debt.title(), open, close: open.close.clone() };
+    }
+    Told {
+        title: format!("the gates {} were waived", gates.join(", ")),
+        open,
+        close: "gospel-release promote (its gates close them)".to_owned(),
+    }
+}
+
+/// In a line and what is beneath it, for people.
+#[must_use]
+pub fn lines(told: &Told<'_>, now: Timestamp) -> Vec<String> {
+    let open = told.open;
     let age = |at: Timestamp| duration(std::time::Duration::try_from(now.duration_since(at)).unwrap_or_default());
     let due = if open.overdue {
         format!("OVERDUE since {}", age(open.debt.due))
@@ -235,8 +278,8 @@ pub fn lines(open: &Open, now: Timestamp) -> Vec<String> {
     let reason =
         if open.debt.reason.is_empty() { String::new() } else { format!(": {}", printable(&open.debt.reason)) };
     vec![
-        format!("{} ({}), {due}", open.debt.title(), open.seen),
+        format!("{} ({}), {due}", told.title, open.seen),
         format!("  {} ago by {}{reason}", age(open.debt.opened), printable(&open.debt.owner)),
-        format!("  to close: {}", open.close),
+        format!("  to close: {}", told.close),
     ]
 }

@@ -171,6 +171,9 @@ impl Report {
         if !self.images.is_empty() && self.outcome == "released" {
             out.push_str(&format!("; {soaked} of {} images are the soaked bytes", self.images.len()));
         }
+        if self.outcome == "shipped" {
+            out.push_str("\nnext: gospel-release hotfix finish (release tag, merge to main)");
+        }
         if let Some(path) = &self.evidence {
             out.push_str(&format!("\nevidence: {path}"));
         }

@@ -128,12 +128,12 @@ impl Sheet<'_> {
             Ok(debts) => debts,
             Err(error) => return vec![format!("  debts      not known: {}", printable(&chain(error)))],
         };
-        let line = |(index, open): (usize, &debt::Open)| {
-            let late = if open.overdue { "OVERDUE: " } else { "" };
+        let line = |(index, told): (usize, debt::Told<'_>)| {
+            let late = if told.open.overdue { "OVERDUE: " } else { "" };
             let label = if index == 0 { "debts" } else { "" };
-            format!("  {label:<10} {late}{} ({})", printable(&open.debt.title()), printable(&open.seen))
+            format!("  {label:<10} {late}{} ({})", printable(&told.title), printable(&told.open.seen))
         };
-        debts.iter().enumerate().map(line).collect()
+        debt::told(debts).into_iter().enumerate().map(line).collect()
     }
 
     fn risks(&self) -> Vec<String> {

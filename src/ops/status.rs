@@ -67,7 +67,7 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
     if debts.is_empty() {
         out.line("debts     none")?;
     }
-    for (index, debt) in debts.iter().enumerate() {
+    for (index, debt) in debt::told(&debts).iter().enumerate() {
         for (line, text) in debt::lines(debt, now).into_iter().enumerate() {
             let label = if index == 0 && line == 0 { "debts" } else { "" };
             out.line(&format!("{label:<9} {text}"))?;

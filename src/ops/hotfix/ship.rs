@@ -362,11 +362,7 @@ fn gates(
 ) -> Result<Vec<Box<dyn Gate>>> {
     let config = &invocation.config;
     let production = &connected.production;
-    let waiver = gates::Waiver {
-        who: invocation.who(),
-        why: format!("hotfix: {}", options.reason.clone().unwrap_or_default()),
-        until: None,
-    };
+    let waiver = gates::Waiver { who: invocation.who(), why: options.reason.clone().unwrap_or_default(), until: None };
     let way_back = gates::Rollback {
         config: config.clone(),
         aws: production.aws.clone(),
