@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::argo::covers;
 use crate::adapters::cluster::{Applications, Refresh};
 use crate::adapters::git::Git;
-use crate::clock::Stopwatch;
 use crate::domain::printable;
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
 use crate::error::{Class, Error, Kind, Result};
@@ -83,7 +82,7 @@ impl Step for PauseSync {
 /// How long Argo CD is given to see the commit (world time); its refresh takes seconds.
 const SEES_WITHIN: SignedDuration = SignedDuration::from_mins(3);
 /// And at least so long (wall time), however fast the world's clock is.
-const SEES_WITHIN_WALL: Duration = Duration::from_secs(10);
+const SEES_WITHIN_WALL: SignedDuration = SignedDuration::from_secs(10);
 
 /// Takes automated sync up again, once the commit is on main and Argo CD has seen it; before that it stays a debt. An Argo CD that
 /// still takes the commit before for main's tip (its repo-server believes an answer for 3 minutes) would deploy that one.
@@ -91,8 +90,8 @@ pub struct ResumeSync {
     applications: Applications,
     git: Arc<Git>,
     application: String,
-    /// When it was first looked at.
-    since: OnceLock<(Timestamp, Stopwatch)>,
+    /// When it was first looked at: world time, and wall time.
+    since: OnceLock<(Timestamp, Timestamp)>,
 }
 
 impl ResumeSync {
@@ -101,9 +100,10 @@ impl ResumeSync {
         Self { applications, git, application, since: OnceLock::new() }
     }
 
-    fn gives_up(&self, now: Timestamp) -> bool {
-        let (since, watch) = self.since.get_or_init(|| (now, Stopwatch::start()));
-        now.duration_since(*since) >= SEES_WITHIN && watch.elapsed() >= SEES_WITHIN_WALL
+    fn gives_up(&self, io: &StepIo) -> bool {
+        let (now, wall) = (io.now(), io.clock.wall());
+        let (since, since_wall) = self.since.get_or_init(|| (now, wall));
+        now.duration_since(*since) >= SEES_WITHIN && wall.duration_since(*since_wall) >= SEES_WITHIN_WALL
     }
 }
 
@@ -134,7 +134,7 @@ impl Step for ResumeSync {
             if covers(&self.git, app.revision.as_deref(), commit).await? {
                 return Ok(Probe::NotYet("automated sync is paused".to_owned()));
             }
-            if self.gives_up(io.now()) {
+            if self.gives_up(io) {
                 return Ok(Probe::Done(Done::said(format!(
                     "stays paused: Argo CD has not seen {}; a debt, see gospel-release status",
                     commit.short()
