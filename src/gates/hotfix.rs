@@ -137,10 +137,9 @@ pub const WITHOUT: [(&str, &str); 5] = [
     ("performance", "Performance"),
 ];
 
-/// As [`super::waived`], and what was waived is written down as a debt.
+/// A gate of [`super::waived`]: where it was waived, that is written down as a debt.
 pub struct OrWaived {
     pub gate: Box<dyn Gate>,
-    pub waiver: Waiver,
 }
 
 impl Gate for OrWaived {
@@ -154,14 +153,11 @@ impl Gate for OrWaived {
 
     fn check<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Checked>> {
         Box::pin(async {
-            let checked = match self.gate.check(facts, io).await {
-                Ok(checked) => checked,
-                Err(error) => Checked::unknown(Evidence::new(error.to_string()).at(io.now())),
-            };
-            if checked.verdict.lets_through() {
-                return Ok(checked);
-            }
-            Ok(self.waiver.apply(checked).learn(Fact::Waived(self.gate.id().to_owned())))
+            let checked = self.gate.check(facts, io).await?;
+            Ok(match checked.verdict {
+                Verdict::Waived { .. } => checked.learn(Fact::Waived(self.gate.id().to_owned())),
+                _ => checked,
+            })
         })
     }
 }

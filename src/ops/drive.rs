@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::adapters::cluster::{ConfigMaps, Leases};
-use crate::domain::WorldId;
+use crate::domain::{RunId, WorldId};
 use crate::engine::{Ended, Engine, Fact, Facts, Header, Journal, Plan, Record, RunDir, RunState, SeenEvent, Shared};
 use crate::error::{Error, Kind, Result};
 
@@ -29,8 +29,8 @@ pub(super) enum Beside {
 }
 
 /// A run that holds the lock and has its journal open.
-pub(super) struct Begun {
-    pub claim: Claim,
+struct Begun {
+    claim: Claim,
     dir: RunDir,
     journal: Journal,
     header: Header,
@@ -38,7 +38,7 @@ pub(super) struct Begun {
 }
 
 /// Takes the lock, looks for unfinished runs, and makes the journal.
-pub(super) async fn begin(
+async fn begin(
     invocation: &Invocation,
     connected: &Connected,
     verb: Verb,
@@ -100,11 +100,6 @@ async fn refuse_beside(runs: &Runs) -> Result<()> {
 }
 
 impl Begun {
-    /// The run's id: commits name it.
-    pub fn run(&self) -> &crate::domain::RunId {
-        &self.header.run
-    }
-
     /// The first record, with the plan in its header.
     fn first(&self, plan: &Plan) -> Record {
         let mut header = self.header.clone();
@@ -123,7 +118,7 @@ impl Begun {
     }
 
     /// Gives up what was never begun: nothing is there but the lock and an empty journal.
-    pub async fn give_up(self, verb: Verb, world: WorldId, error: Error) -> Report {
+    async fn give_up(self, verb: Verb, world: WorldId, error: Error) -> Report {
         // An empty directory that stays is no harm.
         let _ = std::fs::remove_dir_all(self.dir.path());
         let released = self.claim.release().await;
@@ -135,14 +130,37 @@ impl Begun {
     }
 }
 
-/// Runs a plan that begins now, and gives the lock back.
-pub(super) async fn run(
+/// A verb from its beginning: everything looked at and nothing changed on a dry run; else the lock, the plan, and its run.
+///
+/// `options` are kept with the run; `plan` is asked for the plan of a run, which is none on a dry run.
+pub(super) async fn from_the_start(
     invocation: &mut Invocation,
     connected: &Connected,
     verb: Verb,
-    begun: Begun,
-    plan: &Plan,
+    options: &impl serde::Serialize,
+    facts: Facts,
+    consent: (bool, Beside),
+    plan: impl AsyncFnOnce(&Invocation, &Facts, Option<&RunId>) -> Result<Plan>,
 ) -> Report {
+    let world = connected.world.clone();
+    if invocation.dry_run {
+        return match plan(invocation, &facts, None).await {
+            Ok(plan) => dry_run(invocation, connected, verb, facts, &plan).await,
+            Err(error) => Report::early(verb.command, Some(world), error),
+        };
+    }
+    let options = serde_json::to_value(options).unwrap_or_default();
+    match begin(invocation, connected, verb, options, &facts, consent).await {
+        Ok(begun) => match plan(invocation, &facts, Some(&begun.header.run)).await {
+            Ok(plan) => run(invocation, connected, verb, begun, &plan).await,
+            Err(error) => begun.give_up(verb, world, error).await,
+        },
+        Err(error) => Report::early(verb.command, Some(world), error),
+    }
+}
+
+/// Runs a plan that begins now, and gives the lock back.
+async fn run(invocation: &mut Invocation, connected: &Connected, verb: Verb, begun: Begun, plan: &Plan) -> Report {
     let first = begun.first(plan);
     let Begun { claim, dir, journal, .. } = begun;
     let report = drive(invocation, verb, plan, journal, &claim, Start::New(Box::new(first)), &dir, connected).await;
@@ -227,13 +245,7 @@ fn resumable(error: Error, changed: bool) -> Error {
 }
 
 /// All gates and all probes, no lock, no journal, no act.
-pub(super) async fn dry_run(
-    invocation: &mut Invocation,
-    connected: &Connected,
-    verb: Verb,
-    facts: Facts,
-    plan: &Plan,
-) -> Report {
+async fn dry_run(invocation: &mut Invocation, connected: &Connected, verb: Verb, facts: Facts, plan: &Plan) -> Report {
     credentials::warn(invocation, connected, plan, |_| false);
     let world = Some(connected.world.clone());
     let version = facts.version.clone();

@@ -59,21 +59,11 @@ pub async fn promote(invocation: &mut Invocation, options: &Options) -> Report {
         Ok(chosen) => chosen,
         Err(error) => return Report::early("promote", Some(world), error),
     };
-    if invocation.dry_run {
-        return match plan(invocation, &connected, options, &facts, &live).await {
-            Ok(plan) => drive::dry_run(invocation, &connected, VERB, facts, &plan).await,
-            Err(error) => Report::early(VERB.command, Some(world), error),
-        };
-    }
-    let stored = serde_json::to_value(options).unwrap_or_default();
     let consent = (options.takeover, Beside::Refuse);
-    match drive::begin(invocation, &connected, VERB, stored, &facts, consent).await {
-        Ok(begun) => match plan(invocation, &connected, options, &facts, &live).await {
-            Ok(plan) => drive::run(invocation, &connected, VERB, begun, &plan).await,
-            Err(error) => begun.give_up(VERB, world, error).await,
-        },
-        Err(error) => Report::early(VERB.command, Some(world), error),
-    }
+    drive::from_the_start(invocation, &connected, VERB, options, facts, consent, async |invocation, facts, _| {
+        plan(invocation, &connected, options, facts, &live).await
+    })
+    .await
 }
 
 /// Version and candidate, from the world and the arguments; refuses what cannot become a release.

@@ -78,7 +78,19 @@ pub async fn rollback(invocation: &mut Invocation, options: &Options) -> Report 
     match looked(invocation, &connected, &outages, options).await {
         Err(error) => Report::early(VERB.command, Some(world), error),
         Ok(None) => Report { outcome: "nothing-to-do".into(), ..Report::empty(VERB.command, Some(world)) },
-        Ok(Some((found, facts, options))) => go(invocation, &connected, found, facts, &options).await,
+        Ok(Some((found, facts, options))) => {
+            let consent = (options.takeover, Beside::Allow);
+            drive::from_the_start(
+                invocation,
+                &connected,
+                VERB,
+                &options,
+                facts,
+                consent,
+                async |invocation, facts, run| plan(invocation, &connected, &options, facts, run, Some(found)),
+            )
+            .await
+        }
     }
 }
 
@@ -118,31 +130,6 @@ fn no_git(error: &Error) -> Error {
         .seen("Nothing was changed.")
         .hint("past Git, at once: gospel-release rollback --direct --pause-sync --reason TEXT")
         .hint("or wait for it: githubstatus.com")
-}
-
-async fn go(
-    invocation: &mut Invocation,
-    connected: &Connected,
-    found: Found,
-    facts: Facts,
-    options: &Options,
-) -> Report {
-    let world = connected.world.clone();
-    if invocation.dry_run {
-        return match plan(invocation, connected, options, &facts, None, Some(found)) {
-            Ok(plan) => drive::dry_run(invocation, connected, VERB, facts, &plan).await,
-            Err(error) => Report::early(VERB.command, Some(world), error),
-        };
-    }
-    let stored = serde_json::to_value(options).unwrap_or_default();
-    let consent = (options.takeover, Beside::Allow);
-    match drive::begin(invocation, connected, VERB, stored, &facts, consent).await {
-        Ok(begun) => match plan(invocation, connected, options, &facts, Some(begun.run()), Some(found)) {
-            Ok(plan) => drive::run(invocation, connected, VERB, begun, &plan).await,
-            Err(error) => begun.give_up(VERB, world, error).await,
-        },
-        Err(error) => Report::early(VERB.command, Some(world), error),
-    }
 }
 
 /// What runs, where it can go back to, and what Argo CD and other runs are doing.

@@ -14,7 +14,7 @@ use crate::domain::{Bump, Changes, CommitInfo, CommitSha, HotfixName, RunId, Ser
 use crate::engine::{Candidate, Facts, Plan, Question, RunState};
 use crate::error::{Error, Kind, Result};
 use crate::ops::connect::{Connected, connect};
-use crate::ops::drive::{self, Beside, Verb};
+use crate::ops::drive::{self, Verb};
 use crate::ops::{Invocation, Report, candidate, promote};
 use crate::steps;
 
@@ -71,7 +71,20 @@ pub async fn finish(invocation: &mut Invocation, options: &Options) -> Report {
     match looked(invocation, &connected, options).await {
         Err(error) => Report::early(VERB.command, Some(world), error),
         Ok(None) => Report { outcome: "nothing-to-do".into(), ..Report::empty(VERB.command, Some(world)) },
-        Ok(Some((found, options))) => go(invocation, &connected, found, &options).await,
+        Ok(Some((found, options))) => {
+            let consent = (options.takeover, work::beside(options.gives_up.as_ref()));
+            let facts = facts(&found);
+            drive::from_the_start(
+                invocation,
+                &connected,
+                VERB,
+                &options,
+                facts,
+                consent,
+                async |invocation, facts, run| plan(invocation, &connected, &options, facts, run, Some(found)),
+            )
+            .await
+        }
     }
 }
 
@@ -203,28 +216,12 @@ async fn over(config: &Config, connected: &Connected, branch: &str, found: &Foun
     Ok(merged && run.is_some_and(|run| run.is_completed()))
 }
 
-async fn go(invocation: &mut Invocation, connected: &Connected, found: Found, options: &Options) -> Report {
-    let world = connected.world.clone();
-    let facts = Facts {
+fn facts(found: &Found) -> Facts {
+    Facts {
         version: Some(found.version.clone()),
         previous: Some(found.base.version.clone()),
         candidate: Some(Candidate { commit: found.commit.clone(), images: BTreeMap::new() }),
         ..Facts::default()
-    };
-    if invocation.dry_run {
-        return match plan(invocation, connected, options, &facts, None, Some(found)) {
-            Ok(plan) => drive::dry_run(invocation, connected, VERB, facts, &plan).await,
-            Err(error) => Report::early(VERB.command, Some(world), error),
-        };
-    }
-    let stored = serde_json::to_value(options).unwrap_or_default();
-    let beside = if options.gives_up.is_some() { Beside::Allow } else { Beside::Refuse };
-    match drive::begin(invocation, connected, VERB, stored, &facts, (options.takeover, beside)).await {
-        Ok(begun) => match plan(invocation, connected, options, &facts, Some(begun.run()), Some(found)) {
-            Ok(plan) => drive::run(invocation, connected, VERB, begun, &plan).await,
-            Err(error) => begun.give_up(VERB, world, error).await,
-        },
-        Err(error) => Report::early(VERB.command, Some(world), error),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::gates::{self, hotfix as checklist};
 use crate::monitor::databases::Database;
 use crate::ops::connect::{Connected, Outages, connect_despite};
-use crate::ops::drive::{self, Beside, Verb};
+use crate::ops::drive::{self, Verb};
 use crate::ops::live::Live;
 use crate::ops::{Invocation, Report, candidate, debt, promote, rollback};
 use crate::steps;
@@ -72,7 +72,20 @@ pub async fn ship(invocation: &mut Invocation, options: &Options) -> Report {
     match looked(invocation, &connected, &outages, options).await {
         Err(error) => Report::early(VERB.command, Some(world), error),
         Ok(None) => Report { outcome: "nothing-to-do".into(), ..Report::empty(VERB.command, Some(world)) },
-        Ok(Some((found, options))) => go(invocation, &connected, found, &options).await,
+        Ok(Some((found, options))) => {
+            let facts = facts(&invocation.config, &found.work, &options);
+            let consent = (options.takeover, work::beside(options.gives_up.as_ref()));
+            drive::from_the_start(
+                invocation,
+                &connected,
+                VERB,
+                &options,
+                facts,
+                consent,
+                async |invocation, facts, run| plan(invocation, &connected, &options, facts, run, Some(found)),
+            )
+            .await
+        }
     }
 }
 
@@ -244,26 +257,6 @@ async fn builder(
     chosen.map(|builder| Some(builder.name)).map_err(|error| error.seen("Nothing was changed."))
 }
 
-async fn go(invocation: &mut Invocation, connected: &Connected, found: Found, options: &Options) -> Report {
-    let world = connected.world.clone();
-    let facts = facts(&invocation.config, &found.work, options);
-    if invocation.dry_run {
-        return match plan(invocation, connected, options, &facts, None, Some(found)) {
-            Ok(plan) => drive::dry_run(invocation, connected, VERB, facts, &plan).await,
-            Err(error) => Report::early(VERB.command, Some(world), error),
-        };
-    }
-    let stored = serde_json::to_value(options).unwrap_or_default();
-    let beside = if options.gives_up.is_some() { Beside::Allow } else { Beside::Refuse };
-    match drive::begin(invocation, connected, VERB, stored, &facts, (options.takeover, beside)).await {
-        Ok(begun) => match plan(invocation, connected, options, &facts, Some(begun.run()), Some(found)) {
-            Ok(plan) => drive::run(invocation, connected, VERB, begun, &plan).await,
-            Err(error) => begun.give_up(VERB, world, error).await,
-        },
-        Err(error) => Report::early(VERB.command, Some(world), error),
-    }
-}
-
 /// The choices that the run is made of. The images are not known before they are built.
 fn facts(config: &Config, work: &Work, options: &Options) -> Facts {
     Facts {
@@ -383,8 +376,7 @@ fn gates(
         }),
         Box::new(checklist::NoMigrations { files: options.migrations.clone() }),
         Box::new(checklist::OrWaived {
-            gate: Box::new(checklist::WayBack { looks: way_back }),
-            waiver: waiver.clone(),
+            gate: gates::waived(Box::new(checklist::WayBack { looks: way_back }), waiver.clone()),
         }),
     ];
     for (id, title) in checklist::WITHOUT {

@@ -10,6 +10,7 @@ use crate::domain::{CommitSha, HotfixName, RunId, ServiceName};
 use crate::engine::RunState;
 use crate::error::{Error, Result};
 use crate::ops::connect::Connected;
+use crate::ops::drive::Beside;
 use crate::ops::runs::GiveUp;
 use crate::ops::shared::Runs;
 
@@ -83,6 +84,11 @@ pub(super) fn runs(connected: &Connected, config: &Config) -> Runs {
 pub(super) async fn open_run(runs: &Runs, command: &str, branch: &str) -> Result<Option<RunId>> {
     let own = |run: &RunState| run.header.command == command && run.header.options["branch"] == branch;
     Ok(runs.open().await?.into_iter().next_back().filter(own).map(|run| run.header.run))
+}
+
+/// Whether another open run is in the way: not the one whose place this takes.
+pub(super) fn beside(gives_up: Option<&RunId>) -> Beside {
+    if gives_up.is_some() { Beside::Allow } else { Beside::Refuse }
 }
 
 /// The step that closes such a run.
