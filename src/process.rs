@@ -472,7 +472,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_handed_over_and_an_interrupt_is_waited_for() {
-        let script = "printf 'one\\ntwo'; trap 'echo; echo interrupted; exit 3' INT; while :; do sleep 0.05; done";
+        let script = "trap 'echo; echo interrupted; exit 3' INT; printf 'one\\ntwo'; while :; do sleep 0.05; done";
         let (cancel, mut heard) = (CancellationToken::new(), Vec::new());
         let program = Program::new("sh").args(["-c", script]);
         let finished = program

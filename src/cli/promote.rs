@@ -24,6 +24,10 @@ pub struct Promote {
     #[arg(long)]
     pub despite_quarantine: bool,
 
+    /// Release a build that lacks a hotfix which production runs; needs --reason
+    #[arg(long)]
+    pub despite_lost: bool,
+
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

@@ -184,6 +184,7 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
                 takeover: args.consent.takeover,
                 first_release: args.first_release,
                 despite_quarantine: args.despite_quarantine,
+                despite_lost: args.despite_lost,
                 reason: args.reason,
             };
             ops::promote::promote(&mut invocation, &options).await

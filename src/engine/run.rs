@@ -395,7 +395,9 @@ impl<'a> Engine<'a> {
         if self.book.is_none() {
             facts.iter().for_each(|fact| self.facts.learn(fact));
         }
-        let already = self.state().is_some_and(|state| state.is_done(step.id()));
+        let mut after = self.facts().clone();
+        facts.iter().for_each(|fact| after.learn(fact));
+        let already = self.state().is_some_and(|state| state.is_done(step.id())) && after == *self.facts();
         let record = Record::StepDone { step: step.id().to_owned(), title, evidence, facts };
         if already {
             // A resumed run looked again and found what the journal says: nothing new to write.

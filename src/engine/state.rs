@@ -201,9 +201,7 @@ impl RunState {
             }
             Record::StepIntent { step } => {
                 self.known(step)?;
-                if matches!(self.steps.get(step), Some(StepState::Done { .. })) {
-                    return Err(illegal(&format!("step {step} intended after it was done")));
-                }
+                // A step that was done may be begun again: a resumed run found that the world has lost it.
                 self.steps.insert(step.clone(), StepState::Intended);
             }
             Record::StepDone { step, title, evidence, facts } => {

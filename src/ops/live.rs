@@ -45,7 +45,8 @@ impl Live {
         };
         let versions = built.values().filter_map(|built| match built {
             Built::Released(versions) => versions.iter().next_back(),
-            _ => None,
+            Built::Hotfix(_, version) => version.as_ref(),
+            Built::Unknown => None,
         });
         let hotfixed = built.iter().filter_map(|(name, built)| match built {
             Built::Hotfix(tag, None) => Some(((*name).clone(), tag.clone())),

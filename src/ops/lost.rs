@@ -48,8 +48,8 @@ pub(super) async fn refuse(
     let error = Error::new(Kind::GateBlocked, format!("the build on staging, {}, lacks {what}", candidate.short()))
         .seen(format!("Production runs {what}. Promoting that build would take it out again. Nothing was changed."));
     Err(error
-        .hint("gospel-release hotfix finish merges it to main; then let a build that has it soak")
-        .hint("or, if it is to go: gospel-release rollback first, then promote"))
+        .hint("gospel-release hotfix finish NAME merges it to main; then let a build that has it soak")
+        .hint("or, where the build has it in other commits, or it is to go: promote --despite-lost --reason TEXT"))
 }
 
 async fn running(connected: &Connected, config: &Config, live: &BTreeMap<ServiceName, Digest>) -> Result<Vec<Runs>> {

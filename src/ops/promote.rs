@@ -42,6 +42,8 @@ pub struct Options {
     pub first_release: bool,
     /// Release although images of it are in quarantine.
     pub despite_quarantine: bool,
+    /// Release although production runs commits that the build lacks.
+    pub despite_lost: bool,
     pub reason: Option<String>,
 }
 
@@ -98,7 +100,15 @@ async fn choose(
         return Err(Error::usage(format!("nothing to release: production runs {what}, which is what staging runs")));
     }
     refuse_quarantined(connected, &config, &candidate.images, options).await?;
-    lost::refuse(connected, &config, &live, &candidate.commit).await?;
+    if let Err(error) = lost::refuse(connected, &config, &live, &candidate.commit).await {
+        match (error.kind(), options.despite_lost, &options.reason) {
+            (Kind::GateBlocked, true, Some(reason)) => {
+                invocation.warn(format!("{error}; released despite it: {reason}"));
+            }
+            (Kind::GateBlocked, true, None) => return Err(Error::usage("--despite-lost needs --reason TEXT")),
+            _ => return Err(error),
+        }
+    }
     let version = choose_version(options.version.as_ref(), &config, &released, running.as_ref(), &prepared.changes)?;
     facts.version = Some(version);
     Ok((facts, live))

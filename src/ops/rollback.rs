@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapters::cluster::{AppState, ConfigMaps, Events, ExternalSecrets, Logs, Register};
 use crate::adapters::http;
 use crate::config::Config;
-use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version};
+use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version, overlay_images};
 use crate::engine::{Change, Facts, NewImage, Plan, Question, RunState, Shipped};
 use crate::error::{Error, Result};
 use crate::gates;
@@ -159,17 +159,22 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
         // In the middle of a rollout, Git says better than pods where it was going.
         None => (target::named_now(config, &connected.git)?, None),
     };
+    // A rollback that was left open goes where it was going, and takes out what it was taking out.
+    let open = open.into_iter().next_back();
+    let going = open.as_ref().filter(|open| open.header.command == VERB.command).map(|open| &open.facts);
+    let bad = going.map_or(bad, |going| going.previous.clone());
+    let asked = options.to.as_ref().or(going.and_then(|going| going.version.as_ref()));
     let before = |version: &Version| match (&bad, &hotfixed) {
         (Some(bad), _) => version < bad,
         (None, Some(base)) => version <= base,
         (None, None) => true,
     };
-    let target = target::choose(&releases, options.to.as_ref(), before, &quarantined)?;
+    let target = target::choose(&releases, asked, before, &quarantined)?;
     let affected = affected(config, options, &target)?;
     let digests = target::digests(config, &production.aws, &target, &affected).await?;
     let untouched = config.services.iter().map(|service| service.name.clone());
     let untouched = untouched.filter(|name| !affected.contains(name)).collect();
-    Ok(Found { target, bad, live, digests, untouched, app, open: open.into_iter().next_back() })
+    Ok(Found { target, bad, live, digests, untouched, app, open })
 }
 
 /// One digest a service, where every service's pods agree.
@@ -204,10 +209,15 @@ fn nothing_to_do(connected: &Connected, config: &Config, found: &Found, options:
     if !serves || paused || found.open.is_some() {
         return Ok(None);
     }
-    let version = &found.target.version;
-    let agrees = target::named_now(config, &connected.git)?.as_ref() == Some(version);
-    let whole = options.services.is_empty();
-    Ok((agrees || !whole).then(|| format!("production runs {version} already; nothing was changed")))
+    let path = format!("{}/kustomization.yaml", config.production.overlay);
+    let overlay = overlay_images(&connected.git.file_at(&connected.git.main_tip()?, &path)?.unwrap_or_default())?;
+    let by_name = config.service_map();
+    let agrees = found.digests.keys().all(|name| {
+        let entry = by_name.get(name).and_then(|service| overlay.get(&config.image_of(service)));
+        let wanted = found.target.entry(name);
+        entry.is_some_and(|entry| entry.digest == wanted.digest && entry.tag == wanted.tag)
+    });
+    Ok(agrees.then(|| format!("production runs {} already; nothing was changed", found.target.version)))
 }
 
 /// The choices that the run is made of.
@@ -234,6 +244,12 @@ fn facts(found: &Found, options: &Options) -> Facts {
 
 /// What production runs of the affected services and the target is not: by its pods, or by the run that was bringing it.
 fn bad_images(found: &Found) -> BTreeMap<ServiceName, Digest> {
+    let going = found.open.as_ref().filter(|open| open.header.command == VERB.command);
+    if let Some(going) = going {
+        let mut bad = going.facts.quarantined.clone();
+        bad.retain(|name, digest| found.digests.get(name).is_some_and(|target| target.as_ref() != Some(&*digest)));
+        return bad;
+    }
     let brought = found.open.as_ref().map(|open| &open.facts.shipped);
     let bad = |(name, target): (&ServiceName, &Option<Digest>)| {
         let shipped = brought.and_then(|shipped| shipped.get(name)).map(|image| &image.digest);
@@ -290,7 +306,7 @@ pub(super) fn plan(
             git: Arc::clone(&connected.git),
             argo: config.argo.clone(),
             terminate: options.terminate_sync,
-            past: Some("gospel-release rollback --direct --pause-sync"),
+            past: Some(format!("gospel-release rollback --direct --pause-sync --to {version}")),
         })
     };
     plan = arrived(connected, &config, |name| facts.shipped.contains_key(name), plan)?;

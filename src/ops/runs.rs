@@ -150,6 +150,7 @@ async fn plan_again(
             let mut options: hotfix::ShipOptions = serde_json::from_value(stored()).unwrap_or_default();
             options.terminate_sync |= args.consent.terminate_sync;
             options.pause_sync |= args.pause_sync;
+            hotfix::fetch_branch(connected, &options.branch, options.direct).await?;
             Ok((hotfix::ship::VERB, hotfix::ship::plan_again(invocation, connected, &options, state)?))
         }
         command if command == hotfix::finish::VERB.command => {
@@ -157,6 +158,7 @@ async fn plan_again(
             options.approve |= args.consent.approve;
             options.terminate_sync |= args.consent.terminate_sync;
             options.wait_approval = args.consent.wait_approval;
+            hotfix::fetch_branch(connected, &options.branch, false).await?;
             Ok((hotfix::finish::VERB, hotfix::finish::plan_again(invocation, connected, &options, state)?))
         }
         other => Err(Error::config(format!(

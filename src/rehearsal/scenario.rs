@@ -343,7 +343,7 @@ mod tests {
             assert!(scenario.exit.contains_key("promote"), "{file}");
             assert!(!scenario.breaks.is_empty() && !scenario.engineer.is_empty(), "{file}");
         }
-        assert_eq!(FILES.len(), 39);
+        assert_eq!(FILES.len(), 41);
         assert!(Scenario::named("clean").unwrap().world.soak.hours > 24.0);
     }
 

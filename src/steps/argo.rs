@@ -20,7 +20,7 @@ pub struct ArgoSync {
     /// `--terminate-sync`: consent to end another's operation that hangs.
     pub terminate: bool,
     /// The command that goes past Argo CD, where there is one.
-    pub past: Option<&'static str>,
+    pub past: Option<String>,
 }
 
 /// What stands between the Application and our revision.
@@ -150,7 +150,7 @@ impl Step for ArgoSync {
     fn overdue(&self, waited_for: &str) -> Error {
         let error = Error::new(Kind::TimedOut, format!("Argo CD did not sync: still waiting for {waited_for}"));
         self.past
-            .into_iter()
+            .iter()
             .fold(error, |error, past| error.hint(format!("past Argo CD, at once: {past}")))
             .hint(format!("kubectl describe application {} -n {}", self.argo.application, self.argo.namespace))
             .hint("gospel-release resume")

@@ -1,17 +1,49 @@
 //! The workflow run that a hotfix's tag started is cancelled: what it would build and deploy is live already.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::adapters::github::{GitHub, Run};
-use crate::config::model::Workflow;
+use crate::config::model::{Repository, Workflow};
 use crate::domain::Evidence;
-use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
+use crate::engine::{Act, BoxFuture, Done, Effect, Fact, Facts, Probe, Step, StepIo, WorkflowRun};
 use crate::error::{Error, Kind, Result};
 
-/// Cancels the run, and sees it end.
+/// At least so long (wall time) a run is looked for, however fast the world's clock is.
+const APPEARS_WITHIN_WALL: SignedDuration = SignedDuration::from_secs(10);
+
+/// Finds the run that the tag started, cancels it, and sees it end. A tag that starts none is said, and is no failure: nothing waits.
 pub struct CancelRun {
-    pub github: GitHub,
-    pub workflow: Workflow,
+    github: GitHub,
+    workflow: Workflow,
+    repository: Repository,
+    /// When it was first looked for: world time, and wall time.
+    since: OnceLock<(Timestamp, Timestamp)>,
+}
+
+impl CancelRun {
+    #[must_use]
+    pub fn new(github: GitHub, workflow: Workflow, repository: Repository) -> Self {
+        Self { github, workflow, repository, since: OnceLock::new() }
+    }
+
+    async fn run(&self, facts: &Facts) -> Result<Option<Run>> {
+        if let Some(run) = &facts.workflow_run {
+            return self.github.run(run.id).await.map(Some);
+        }
+        let tag = self.repository.tags.tag(super::version(facts)?);
+        self.github.run_for(&self.workflow.file, &super::candidate(facts)?.commit, &tag).await
+    }
+
+    /// Whether none will appear any more.
+    fn gives_up(&self, io: &StepIo) -> bool {
+        let (now, wall) = (io.now(), io.clock.wall());
+        let (since, since_wall) = self.since.get_or_init(|| (now, wall));
+        let within = SignedDuration::try_from(self.workflow.appears_within).unwrap_or(SignedDuration::MAX);
+        now.duration_since(*since) >= within && wall.duration_since(*since_wall) >= APPEARS_WITHIN_WALL
+    }
 }
 
 impl Step for CancelRun {
@@ -20,7 +52,7 @@ impl Step for CancelRun {
     }
 
     fn title(&self, _facts: &Facts) -> String {
-        format!("Cancel the run of {}", self.workflow.file)
+        format!("Cancel the run of {} that the tag starts", self.workflow.file)
     }
 
     fn effect(&self) -> Effect {
@@ -28,27 +60,32 @@ impl Step for CancelRun {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        Some(self.workflow.finishes_within)
+        Some(self.workflow.appears_within + self.workflow.finishes_within)
     }
 
     fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
-            let run = self.github.run(super::workflow_run(facts)?.id).await?;
+            let Some(run) = self.run(facts).await? else {
+                if !self.gives_up(io) {
+                    return Ok(Probe::NotYet(format!("GitHub to show a run of {} for the tag", self.workflow.file)));
+                }
+                io.say("WARNING: the tag started no run that GitHub shows; look at the Actions page");
+                return Ok(Probe::Done(Done::said("the tag started no run: there is nothing to cancel")));
+            };
             if !run.is_completed() {
-                return Ok(Probe::NotYet(format!(
-                    "run {} to end ({})",
-                    run.number,
-                    run.status.as_deref().unwrap_or("unknown")
-                )));
+                let status = run.status.as_deref().unwrap_or("unknown");
+                return Ok(Probe::NotYet(format!("run {} to end ({status})", run.number)));
             }
+            let fact = Fact::WorkflowRun(WorkflowRun { id: run.id, url: run.url.clone() });
             let evidence = Evidence::new(ended(&run)).at(io.now()).link(run.url);
-            Ok(Probe::Done(Done::new(evidence)))
+            Ok(Probe::Done(Done::new(evidence).learn(fact)))
         })
     }
 
     fn act<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
-            self.github.cancel(super::workflow_run(facts)?.id).await?;
+            let Some(run) = self.run(facts).await? else { return Ok(Act::Waiting { note: String::new() }) };
+            self.github.cancel(run.id).await?;
             Ok(Act::Waiting { note: "GitHub to end the run".to_owned() })
         })
     }

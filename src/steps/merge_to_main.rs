@@ -89,6 +89,10 @@ impl MergeToMain {
             .hint(format!("git merge {commit}"))
             .hint("resolve the conflicts, then: git add --all && git commit --no-edit")
             .hint(format!("git push {remote} HEAD:{main}"))
+            .hint(format!(
+                "where {main} takes no pushes: git push {remote} HEAD:{}, and open a pull request from it",
+                self.branch
+            ))
             .hint("gospel-release resume")
     }
 

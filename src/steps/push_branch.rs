@@ -21,6 +21,19 @@ impl PushBranch {
         let found = self.git.remote_refs(&name).await?;
         found.iter().find(|found| found.name == name).map(|found| found.sha.parse()).transpose()
     }
+
+    /// Whether main or a release tag has the commit: then its branch may be deleted, as people do after a merge.
+    async fn kept(&self, commit: &CommitSha) -> Result<bool> {
+        self.git.fetch().await?;
+        if self.git.release_tags()?.iter().any(|tag| tag.commit == *commit) {
+            return Ok(true);
+        }
+        self.git.is_ancestor(commit, &self.git.main_tip()?)
+    }
+}
+
+fn on_the_remote(commit: &CommitSha) -> Done {
+    Done::new(Evidence::new("on the remote").fact("commit", commit.as_str(), None))
 }
 
 fn left(error: &Error) -> Done {
@@ -51,15 +64,17 @@ impl Step for PushBranch {
                 Err(error) => return Err(error),
             };
             Ok(match there {
+                None if self.kept(commit).await? => {
+                    Probe::Done(Done::said("it is gone from the remote, which has its commit all the same"))
+                }
                 None => Probe::NotYet("not on the remote".to_owned()),
+                Some(there) if there == *commit => Probe::Done(on_the_remote(commit)),
                 Some(there) if !self.git.has(&there) => Probe::Conflict(format!(
                     "somebody has pushed {} to it; bring that in first (git pull --rebase), then ship again",
                     there.short()
                 )),
                 // The commit itself, or later ones on top of it.
-                Some(there) if self.git.is_ancestor(commit, &there)? => {
-                    Probe::Done(Done::new(Evidence::new("on the remote").fact("commit", there.as_str(), None)))
-                }
+                Some(there) if self.git.is_ancestor(commit, &there)? => Probe::Done(on_the_remote(&there)),
                 Some(there) if self.git.is_ancestor(&there, commit)? => {
                     Probe::NotYet(format!("it is at {}", there.short()))
                 }

@@ -237,6 +237,22 @@ fn ship_refuses_a_migration() {
     assert!(!world.refs().contains_key("refs/heads/hotfix/login"), "{ran}");
 }
 
+/// Two hotfixes at once: the later one does not take the earlier one out unseen.
+#[test]
+fn ship_refuses_to_take_out_another_hotfix() {
+    let (world, first) = mended("clean");
+    ship(&world, &[]).ended(0);
+    let serving = world.serving();
+    world.tool(&["hotfix", "start", "other", "--from", "v1.1.1"]).ended(0);
+    append(&world, GATEWAY, "// mended elsewhere\n");
+    world.dev(&["commit", "-qam", "fix: another"]);
+    let ran = ship(&world, &[]);
+    ran.ended(10).says(&format!("gateway runs {}, which hotfix/other", tag(&first))).says("bring it in: git merge");
+    assert_eq!(world.serving(), serving, "{ran}");
+    world.dev(&["merge", "-q", "-X", "ours", "--no-edit", &first]);
+    ship(&world, &[]).ended(0);
+}
+
 #[test]
 fn builder_absent() {
     let (world, commit) = mended("builder-absent");

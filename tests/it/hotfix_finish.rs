@@ -206,7 +206,10 @@ fn protected_main() {
         world.github_put("pulls/430/merge", &json!({"merge_method": method}));
         assert_eq!(on_main(&world, &commit), method == "merge");
         assert!(!debts(&world).contains("not-merged"), "{method}: seen, not declared");
+        // As people do after a merge.
+        world.dev(&["push", "-q", "origin", "--delete", "hotfix/login"]);
         world.tool(&["resume"]).ended(0).says("main has it");
+        assert!(!world.refs().contains_key("refs/heads/hotfix/login"), "{method}: it stays deleted");
         finish(&world, &[]).ended(0).says("nothing was changed");
     }
 }
@@ -223,7 +226,8 @@ fn promote_does_not_lose_a_hotfix() {
     assert_eq!((world.serving(), world.tags()), (serving, tags));
     // Tagged and merged, it still is not in what staging runs.
     finish(&world, &[]).ended(0);
-    promote(&world).ended(10).says("lacks v1.1.2");
+    promote(&world).ended(10).says("lacks v1.1.2").says("--despite-lost");
+    world.tool(&["promote", "--yes", "--despite-lost"]).ended(2).says("--reason");
     // Taken out on purpose, it is in nobody's way, and what it left open stands on the sheet.
     world.tool(&["rollback", "--yes", "--to", "v1.1.1", "--reason", "no better"]).ended(0);
     let ran = promote(&world);

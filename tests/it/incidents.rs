@@ -225,6 +225,20 @@ fn argo_down() {
     assert_eq!(debts(&world), BTreeSet::from(["quarantined".to_owned()]));
 }
 
+/// Pods of two releases, and a rollback that waits: asked again, it goes where it was going, and takes out what it was taking out.
+#[test]
+fn rollback_asked_again_goes_where_it_was_going() {
+    let world = World::serve("crash-loop", SPEED);
+    let before = world.serving();
+    world.tool(&["promote", "--yes"]).ended(15);
+    world.fault("argo-down", true);
+    back(&world, &[]).ended(12).says("rollback --direct --pause-sync --to v1.1.1");
+    let ran = back(&world, &["--direct", "--pause-sync"]);
+    ran.ended(0).says("back to v1.1.1").says("gives up");
+    assert_eq!(world.serving(), before, "{ran}");
+    assert_eq!(world.kept("gospel-release-quarantine"), ["v1.2.0"], "{ran}");
+}
+
 /// The pause goes where it lasts: to the template of what makes the Application.
 #[test]
 fn argo_application_set() {

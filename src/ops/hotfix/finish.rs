@@ -124,11 +124,18 @@ fn hotfix(connected: &Connected, options: &Options) -> Result<HotfixName> {
     })
 }
 
-/// The commit of the branch: here, or on the remote where it is not here.
+/// The commit of the branch: here, or on the remote where it is not here, or further there.
 async fn commit(connected: &Connected, branch: &str) -> Result<CommitSha> {
     let git = &connected.git;
     let there = git.fetch_branch(branch).await?;
-    git.branch(branch)?.or(there).ok_or_else(|| {
+    let here = git.branch(branch)?;
+    // A colleague may have shipped later commits of it.
+    let newer = match (&here, &there) {
+        (Some(here), Some(there)) => git.is_ancestor(here, there)?,
+        _ => false,
+    };
+    let commit = if newer { there } else { here.or(there) };
+    commit.ok_or_else(|| {
         Error::usage(format!("there is no {branch}, here or on the remote"))
             .hint("git branch --all --list '*hotfix/*' shows those that are there")
     })
@@ -213,7 +220,8 @@ async fn over(config: &Config, connected: &Connected, branch: &str, found: &Foun
         || github.merged_pull(branch, main, &found.commit).await?.is_some();
     let tag = config.repository.tags.tag(&found.version);
     let run = github.run_for(&config.workflow.file, &found.commit, &tag).await?;
-    Ok(merged && run.is_some_and(|run| run.is_completed()))
+    // A tag may have started none, and GitHub forgets old ones.
+    Ok(merged && run.is_none_or(|run| run.is_completed()))
 }
 
 fn facts(found: &Found) -> Facts {
@@ -255,15 +263,14 @@ fn plan(
             git: Arc::clone(git),
             repository: config.repository.clone(),
             summary: format!("hotfix {name} on {base}"),
-        })
-        .step(steps::WorkflowRunAppears {
-            github: github.clone(),
-            workflow: config.workflow.clone(),
-            repository: config.repository.clone(),
         });
+    let (workflow, repository) = (config.workflow.clone(), config.repository.clone());
     let plan = match config.hotfix.workflow {
-        TagRun::Cancel => plan.step(steps::CancelRun { github: github.clone(), workflow: config.workflow.clone() }),
-        TagRun::Follow => promote::deployed(plan, connected, &config, options.approve, options.terminate_sync)?,
+        TagRun::Cancel => plan.step(steps::CancelRun::new(github.clone(), workflow, repository)),
+        TagRun::Follow => {
+            let plan = plan.step(steps::WorkflowRunAppears { github: github.clone(), workflow, repository });
+            promote::deployed(plan, connected, &config, options.approve, options.terminate_sync)?
+        }
     };
     Ok(plan
         .step_if(config.announce.github_release.then(|| steps::AnnounceRelease {

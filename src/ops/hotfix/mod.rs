@@ -8,5 +8,7 @@ mod start;
 mod work;
 
 pub use finish::{Options as FinishOptions, finish};
+pub(super) use work::fetch_branch;
+
 pub use ship::{Options as ShipOptions, ship};
 pub use start::start;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapters::aws::ImageId;
 use crate::adapters::builder::Builder;
 use crate::adapters::cluster::{ConfigMaps, ExternalSecrets, Register};
+use crate::adapters::git::Git;
 use crate::config::Config;
 use crate::config::model::BuilderName;
 use crate::domain::{CommitSha, Debt, DebtKind, Digest, HotfixName, RunId, ServiceName, Version, overlay_images};
@@ -115,6 +116,7 @@ async fn looked(
     let live = live(invocation, connected).await?;
     if let Some(live) = &live {
         refuse_backwards(live, &work)?;
+        refuse_another(live, &work, &services, &connected.git)?;
     }
     let application = connected.applications.application(&config.argo.application);
     // Sync that is paused may be taken up again.
@@ -208,6 +210,28 @@ fn refuse_backwards(live: &Live, work: &Work) -> Result<()> {
     )
     .seen("Shipping it would take its services back.")
     .hint("gospel-release hotfix start ANOTHER-NAME, and there: git cherry-pick the fix"))
+}
+
+/// A hotfix that lacks another one which is live would take that one out of its services.
+fn refuse_another(live: &Live, work: &Work, services: &BTreeSet<ServiceName>, git: &Git) -> Result<()> {
+    for (service, tag) in live.hotfixed.iter().filter(|(service, _)| services.contains(*service)) {
+        let commit = tag.strip_prefix(CommitSha::HOTFIX_TAG).and_then(|short| git.expand(short));
+        let within = commit.as_ref().map(|commit| git.is_ancestor(commit, &work.commit)).transpose()?;
+        if within == Some(true) {
+            continue;
+        }
+        let what = format!("{service} runs {tag}, which {} ({}) lacks", work.name.branch(), work.commit.short());
+        let bring = match commit {
+            Some(commit) => format!("bring it in: git merge {}", commit.short()),
+            None => "bring it in: git fetch, and merge the branch of that hotfix (gospel-release status names it)"
+                .to_owned(),
+        };
+        return Err(Error::new(Kind::GateBlocked, what)
+            .seen("Shipping this one would take that one out of production. Nothing was changed.")
+            .hint(bring)
+            .hint("or take it out on purpose first: gospel-release rollback"));
+    }
+    Ok(())
 }
 
 /// Whether pods and main's overlay have this commit's images already.
@@ -333,7 +357,7 @@ fn plan(
             git: Arc::clone(git),
             argo: config.argo.clone(),
             terminate: options.terminate_sync,
-            past: Some("gospel-release hotfix ship --direct --pause-sync --reason TEXT"),
+            past: Some("gospel-release hotfix ship --direct --pause-sync --reason TEXT".to_owned()),
         })
     };
     plan = rollback::arrived(connected, &config, |name| options.services.contains(name), plan)?;

@@ -97,6 +97,15 @@ pub(super) fn give_up(maps: ConfigMaps, open: Option<&RunId>, who: &str, branch:
     open.map(|run| GiveUp { runs: Runs::new(maps), run: run.clone(), why })
 }
 
+/// Brings the hotfix's commit to this machine, where a run is taken up that began on another one. `despite`: a Git that does not answer
+/// is left alone.
+pub(in crate::ops) async fn fetch_branch(connected: &Connected, branch: &str, despite: bool) -> Result<()> {
+    match connected.git.fetch_branch(branch).await {
+        Err(error) if !despite => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// The newest release that lies below the commit.
 fn base(git: &Git, name: &HotfixName, commit: &CommitSha) -> Result<ReleaseTag> {
     let tags = git.release_tags()?;
