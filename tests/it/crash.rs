@@ -50,7 +50,8 @@ const ROLLBACK: Matrix = Matrix {
     command: &["rollback", "--yes", "--reason", "a test", "--to", "v1.1.0"],
     done: "already",
     tag: "release/v1.1.1",
-    cells_at_least: 34,
+    // A wait for Argo CD that is over at the first look has no intent.
+    cells_at_least: 30,
     ..PROMOTE
 };
 
