@@ -39,6 +39,14 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// The lines of a sheet as text: at most 79 columns where names allow, for the narrowest terminal; what is broken goes on below its
+/// value.
+#[must_use]
+pub fn sheet(lines: &[String]) -> String {
+    let wrapped: Vec<String> = lines.iter().flat_map(|line| wrapped(line, 79, 13)).collect();
+    wrapped.join("\n") + "\n"
+}
+
 /// Breaks a line at spaces into lines of at most `width` characters; all but the first begin with `indent` spaces. A word that is
 /// longer than a line stays whole: names and links are copied.
 #[must_use]

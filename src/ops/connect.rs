@@ -57,6 +57,33 @@ pub struct Outages {
     pub staging: Option<Error>,
 }
 
+impl Outages {
+    /// Refuses where Git is needed and does not answer; tells of what else is gone without. `what` is a commit ("a rollback"), and
+    /// `past` the command that goes without Git.
+    ///
+    /// # Errors
+    /// Exit 15, before anything was changed.
+    pub fn go_without(&self, invocation: &mut Invocation, direct: bool, what: &str, past: &str) -> Result<()> {
+        if let Some(error) = &self.git
+            && !direct
+        {
+            let failed = Error::outside(format!("Git hosting does not answer, and {what} is a commit"));
+            let failed = failed.because(error.to_string());
+            let failed = error.evidence().iter().cloned().fold(failed, Error::seen);
+            return Err(failed
+                .seen("Nothing was changed.")
+                .hint(format!("past Git, at once: {past}"))
+                .hint("or wait for it: githubstatus.com"));
+        }
+        for (what, error) in [("Git", &self.git), ("GitHub", &self.github)] {
+            if let Some(error) = error {
+                invocation.warn(format!("{what} does not answer and is gone without: {error}"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Connects everything at once and compares accounts, cluster and repository with the configuration (exit 14).
 pub async fn connect(invocation: &mut Invocation) -> Result<Connected> {
     let (connected, outages) = connect_despite(invocation).await?;

@@ -61,6 +61,11 @@ impl Live {
     }
 }
 
+/// The commit that a hotfix's image tag names, where this repository has it.
+pub(super) fn hotfix_commit(git: &Git, tag: &str) -> Option<CommitSha> {
+    tag.strip_prefix(CommitSha::HOTFIX_TAG).and_then(|short| git.expand(short))
+}
+
 /// The release whose tag stands on the commit that a hotfix's image tag names.
 pub(super) fn released_hotfix(tag: &str, releases: &[ReleaseTag]) -> Option<Version> {
     let at = releases.iter().filter(|release| release.commit.hotfix_tag() == tag);

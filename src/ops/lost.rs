@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 
 use super::connect::Connected;
 use super::debt::DEBTS;
-use super::live::Live;
+use super::live::{Live, hotfix_commit};
 
 /// Something that production runs, and the commit that it was built from.
 struct Runs {
@@ -60,7 +60,7 @@ async fn running(connected: &Connected, config: &Config, live: &BTreeMap<Service
     let tag = release.and_then(|version| tags.into_iter().find(|tag| tag.version == version));
     let release = tag.map(|tag| Runs { what: tag.version.to_string(), commit: Some(tag.commit) });
     let hotfixes = live.hotfixed.into_iter().map(|(service, tag)| {
-        let commit = tag.strip_prefix(CommitSha::HOTFIX_TAG).and_then(|short| git.expand(short));
+        let commit = hotfix_commit(git, &tag);
         Runs { what: format!("{tag} of {service}"), commit }
     });
     Ok(release.into_iter().chain(hotfixes).collect())

@@ -100,16 +100,8 @@ async fn looked(
     outages: &Outages,
     options: &Options,
 ) -> Result<Option<(Found, Facts, Options)>> {
-    if let Some(error) = &outages.git
-        && !options.direct
-    {
-        return Err(no_git(error));
-    }
-    for (what, error) in [("Git", &outages.git), ("GitHub", &outages.github)] {
-        if let Some(error) = error {
-            invocation.warn(format!("{what} does not answer and is gone without: {error}"));
-        }
-    }
+    let past = "gospel-release rollback --direct --pause-sync --reason TEXT";
+    outages.go_without(invocation, options.direct, "a rollback", past)?;
     if options.accept_schema && options.reason.is_none() {
         return Err(Error::usage("--accept-schema needs --reason TEXT: who reads this later must know why"));
     }
@@ -121,15 +113,6 @@ async fn looked(
     let facts = facts(&found, options);
     let options = Options { gives_up: found.open.as_ref().map(|run| run.header.run.clone()), ..options.clone() };
     Ok(Some((found, facts, options)))
-}
-
-fn no_git(error: &Error) -> Error {
-    let failed = Error::outside("Git hosting does not answer, and a rollback is a commit").because(error.to_string());
-    let failed = error.evidence().iter().cloned().fold(failed, Error::seen);
-    failed
-        .seen("Nothing was changed.")
-        .hint("past Git, at once: gospel-release rollback --direct --pause-sync --reason TEXT")
-        .hint("or wait for it: githubstatus.com")
 }
 
 /// What runs, where it can go back to, and what Argo CD and other runs are doing.

@@ -1,13 +1,11 @@
 //! What a person reads before going back: few words, one decision.
 
 use crate::config::Config;
-use crate::domain::{Digest, ServiceName, WorldId, count, printable, wrapped};
+use crate::domain::{Digest, ServiceName, WorldId, count, printable, sheet};
 use crate::error::Error;
 
 use super::rollback::{Found, Options};
 
-/// A sheet is read in the narrowest terminal.
-const WIDTH: usize = 79;
 /// Images shown by name; the rest is counted.
 const SHOWN: usize = 12;
 
@@ -39,8 +37,7 @@ impl Sheet<'_> {
         let reason = self.options.reason.as_deref().unwrap_or("not given (--reason TEXT)");
         lines.push(format!("  reason     {}", printable(reason)));
         lines.push(String::new());
-        let wrapped: Vec<String> = lines.iter().flat_map(|line| wrapped(line, WIDTH, 13)).collect();
-        wrapped.join("\n") + "\n"
+        sheet(&lines)
     }
 
     fn images(&self) -> Vec<String> {

@@ -1,32 +1,28 @@
 //! The workflow run that a hotfix's tag started is cancelled: what it would build and deploy is live already.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
+use super::patience::Patience;
 use crate::adapters::github::{GitHub, Run};
 use crate::config::model::{Repository, Workflow};
 use crate::domain::Evidence;
 use crate::engine::{Act, BoxFuture, Done, Effect, Fact, Facts, Probe, Step, StepIo, WorkflowRun};
 use crate::error::{Error, Kind, Result};
 
-/// At least so long (wall time) a run is looked for, however fast the world's clock is.
-const APPEARS_WITHIN_WALL: SignedDuration = SignedDuration::from_secs(10);
-
 /// Finds the run that the tag started, cancels it, and sees it end. A tag that starts none is said, and is no failure: nothing waits.
 pub struct CancelRun {
     github: GitHub,
     workflow: Workflow,
     repository: Repository,
-    /// When it was first looked for: world time, and wall time.
-    since: OnceLock<(Timestamp, Timestamp)>,
+    patience: Patience,
 }
 
 impl CancelRun {
     #[must_use]
     pub fn new(github: GitHub, workflow: Workflow, repository: Repository) -> Self {
-        Self { github, workflow, repository, since: OnceLock::new() }
+        Self { github, workflow, repository, patience: Patience::default() }
     }
 
     async fn run(&self, facts: &Facts) -> Result<Option<Run>> {
@@ -39,10 +35,8 @@ impl CancelRun {
 
     /// Whether none will appear any more.
     fn gives_up(&self, io: &StepIo) -> bool {
-        let (now, wall) = (io.now(), io.clock.wall());
-        let (since, since_wall) = self.since.get_or_init(|| (now, wall));
         let within = SignedDuration::try_from(self.workflow.appears_within).unwrap_or(SignedDuration::MAX);
-        now.duration_since(*since) >= within && wall.duration_since(*since_wall) >= APPEARS_WITHIN_WALL
+        self.patience.is_over(within, io)
     }
 }
 

@@ -14,6 +14,7 @@ mod mark_release;
 mod merge_to_main;
 mod migrate;
 mod overlay;
+mod patience;
 mod pause_sync;
 mod pipeline;
 mod push_branch;

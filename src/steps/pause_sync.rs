@@ -1,11 +1,12 @@
 //! Automated sync, paused while production differs from Git, and taken up again when it does not.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::argo::covers;
+use super::patience::Patience;
 use crate::adapters::cluster::{Applications, Refresh};
 use crate::adapters::git::Git;
 use crate::domain::printable;
@@ -81,8 +82,6 @@ impl Step for PauseSync {
 
 /// How long Argo CD is given to see the commit (world time); its refresh takes seconds.
 const SEES_WITHIN: SignedDuration = SignedDuration::from_mins(3);
-/// And at least so long (wall time), however fast the world's clock is.
-const SEES_WITHIN_WALL: SignedDuration = SignedDuration::from_secs(10);
 
 /// Takes automated sync up again, once the commit is on main and Argo CD has seen it; before that it stays a debt. An Argo CD that
 /// still takes the commit before for main's tip (its repo-server believes an answer for 3 minutes) would deploy that one.
@@ -90,20 +89,13 @@ pub struct ResumeSync {
     applications: Applications,
     git: Arc<Git>,
     application: String,
-    /// When it was first looked at: world time, and wall time.
-    since: OnceLock<(Timestamp, Timestamp)>,
+    patience: Patience,
 }
 
 impl ResumeSync {
     #[must_use]
     pub fn new(applications: Applications, git: Arc<Git>, application: String) -> Self {
-        Self { applications, git, application, since: OnceLock::new() }
-    }
-
-    fn gives_up(&self, io: &StepIo) -> bool {
-        let (now, wall) = (io.now(), io.clock.wall());
-        let (since, since_wall) = self.since.get_or_init(|| (now, wall));
-        now.duration_since(*since) >= SEES_WITHIN && wall.duration_since(*since_wall) >= SEES_WITHIN_WALL
+        Self { applications, git, application, patience: Patience::default() }
     }
 }
 
@@ -134,7 +126,7 @@ impl Step for ResumeSync {
             if covers(&self.git, app.revision.as_deref(), commit).await? {
                 return Ok(Probe::NotYet("automated sync is paused".to_owned()));
             }
-            if self.gives_up(io) {
+            if self.patience.is_over(SEES_WITHIN, io) {
                 return Ok(Probe::Done(Done::said(format!(
                     "stays paused: Argo CD has not seen {}; a debt, see gospel-release status",
                     commit.short()

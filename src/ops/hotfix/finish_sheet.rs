@@ -2,12 +2,10 @@
 
 use crate::config::Config;
 use crate::config::model::TagRun;
-use crate::domain::{WorldId, count, printable, wrapped};
+use crate::domain::{WorldId, count, printable, sheet};
 
 use super::finish::{Found, Options};
 
-/// A sheet is read in the narrowest terminal.
-const WIDTH: usize = 79;
 /// Commits shown by name; the rest is counted.
 const SHOWN: usize = 8;
 
@@ -48,8 +46,7 @@ impl Sheet<'_> {
             lines.push(format!("  gives up   run {run}, an earlier try: it is closed as it stands"));
         }
         lines.push(String::new());
-        let wrapped: Vec<String> = lines.iter().flat_map(|line| wrapped(line, WIDTH, 13)).collect();
-        wrapped.join("\n") + "\n"
+        sheet(&lines)
     }
 
     fn workflow(&self) -> String {

@@ -18,7 +18,7 @@ use crate::gates::{self, hotfix as checklist};
 use crate::monitor::databases::Database;
 use crate::ops::connect::{Connected, Outages, connect_despite};
 use crate::ops::drive::{self, Verb};
-use crate::ops::live::Live;
+use crate::ops::live::{Live, hotfix_commit};
 use crate::ops::{Invocation, Report, candidate, debt, promote, rollback};
 use crate::steps;
 
@@ -101,16 +101,8 @@ async fn looked(
         return Err(Error::usage("a hotfix goes past the checklist, and needs --reason TEXT")
             .hint("gospel-release hotfix ship --reason 'what is broken, and how this mends it'"));
     }
-    if let Some(error) = &outages.git
-        && !options.direct
-    {
-        return Err(no_git(error));
-    }
-    for (what, error) in [("Git", &outages.git), ("GitHub", &outages.github)] {
-        if let Some(error) = error {
-            invocation.warn(format!("{what} does not answer and is gone without: {error}"));
-        }
-    }
+    let past = "gospel-release hotfix ship --direct --pause-sync --reason TEXT";
+    outages.go_without(invocation, options.direct, "a hotfix", past)?;
     let config = invocation.config.clone();
     let (services, left_out) = affected(&config, &work, &options.services)?;
     let live = live(invocation, connected).await?;
@@ -147,15 +139,6 @@ async fn looked(
     };
     let elsewhere = work.elsewhere(&config);
     Ok(Some((Found { work, live, elsewhere, left_out, builder }, options)))
-}
-
-fn no_git(error: &Error) -> Error {
-    let failed = Error::outside("Git hosting does not answer, and a hotfix is a commit").because(error.to_string());
-    let failed = error.evidence().iter().cloned().fold(failed, Error::seen);
-    failed
-        .seen("Nothing was changed.")
-        .hint("past Git, at once: gospel-release hotfix ship --direct --pause-sync --reason TEXT")
-        .hint("or wait for it: githubstatus.com")
 }
 
 /// The services to ship, and those that are changed and left out.
@@ -215,7 +198,7 @@ fn refuse_backwards(live: &Live, work: &Work) -> Result<()> {
 /// A hotfix that lacks another one which is live would take that one out of its services.
 fn refuse_another(live: &Live, work: &Work, services: &BTreeSet<ServiceName>, git: &Git) -> Result<()> {
     for (service, tag) in live.hotfixed.iter().filter(|(service, _)| services.contains(*service)) {
-        let commit = tag.strip_prefix(CommitSha::HOTFIX_TAG).and_then(|short| git.expand(short));
+        let commit = hotfix_commit(git, tag);
         let within = commit.as_ref().map(|commit| git.is_ancestor(commit, &work.commit)).transpose()?;
         if within == Some(true) {
             continue;

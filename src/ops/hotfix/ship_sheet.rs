@@ -1,13 +1,11 @@
 //! What a person reads before a hotfix ships: few words, one decision.
 
 use crate::config::Config;
-use crate::domain::{ServiceName, WorldId, count, printable, wrapped};
+use crate::domain::{ServiceName, WorldId, count, printable, sheet};
 use crate::gates::hotfix::WITHOUT;
 
 use super::ship::{Found, Options, runs_now};
 
-/// A sheet is read in the narrowest terminal.
-const WIDTH: usize = 79;
 /// Paths shown by name; the rest is counted.
 const SHOWN: usize = 8;
 
@@ -54,8 +52,7 @@ impl Sheet<'_> {
             lines.push(format!("  gives up   run {run}, an earlier try of this hotfix: it is closed as it stands"));
         }
         lines.push(String::new());
-        let wrapped: Vec<String> = lines.iter().flat_map(|line| wrapped(line, WIDTH, 13)).collect();
-        wrapped.join("\n") + "\n"
+        sheet(&lines)
     }
 
     fn how(&self) -> String {

@@ -122,7 +122,7 @@ fn login(engine: &Engine, args: &[String], stdin: &mut dyn Read) -> Ended {
     let host = registry.trim_start_matches("https://").trim_end_matches('/');
     if engine.log_in(LOGINS, host, user, &secret) {
         said.push_str(
-            "\nWARNING! Your credentials are stored unencrypted in '/root/.docker/config.json'.\n\
+            "\nWARNING! Your credentials are stored unencrypted in '/home/dana/.docker/config.json'.\n\
              Configure a credential helper to remove this warning. See\n\
              https://docs.docker.com/go/credential-store/\n\n",
         );
