@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::adapters::git::Git;
 use crate::domain::{CommitSha, Evidence};
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Kind, Result};
 
 /// Pushes the candidate's commit to a branch, never forced.
 pub struct PushBranch {
@@ -25,11 +25,24 @@ impl PushBranch {
     /// Whether main or a release tag has the commit: then its branch may be deleted, as people do after a merge.
     async fn kept(&self, commit: &CommitSha) -> Result<bool> {
         self.git.fetch().await?;
+        if !self.git.has(commit) {
+            return Ok(false);
+        }
         if self.git.release_tags()?.iter().any(|tag| tag.commit == *commit) {
             return Ok(true);
         }
         self.git.is_ancestor(commit, &self.git.main_tip()?)
     }
+}
+
+/// A run that goes on in another checkout, before its branch was pushed.
+fn only_elsewhere(branch: &str, commit: &CommitSha) -> Error {
+    let what = format!("{branch} was not pushed, and {} is not in this checkout", commit.short());
+    Error::new(Kind::Waiting, what)
+        .class(Class::NeedsHuman)
+        .seen("Production runs what it ran. The commit is where the hotfix was made.")
+        .hint("there: gospel-release resume")
+        .hint(format!("or there: git push origin {branch}, and then here: gospel-release resume"))
 }
 
 fn on_the_remote(commit: &CommitSha) -> Done {
@@ -63,10 +76,14 @@ impl Step for PushBranch {
                 Err(error) if self.later => return Ok(Probe::Done(left(&error))),
                 Err(error) => return Err(error),
             };
+            if there.is_some() && !self.git.has(commit) {
+                self.git.fetch_branch(&self.branch).await?;
+            }
             Ok(match there {
                 None if self.kept(commit).await? => {
                     Probe::Done(Done::said("it is gone from the remote, which has its commit all the same"))
                 }
+                None if !self.git.has(commit) => return Err(only_elsewhere(&self.branch, commit)),
                 None => Probe::NotYet("not on the remote".to_owned()),
                 Some(there) if there == *commit => Probe::Done(on_the_remote(commit)),
                 Some(there) if !self.git.has(&there) => Probe::Conflict(format!(

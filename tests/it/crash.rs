@@ -308,6 +308,35 @@ fn a_finished_hotfix_survives_a_kill_at_every_journal_write() {
     FINISH.survives();
 }
 
+/// A colleague goes on in a checkout of their own, which never saw the branch: what was pushed is fetched, what was not is asked for.
+#[test]
+fn a_shipped_hotfix_goes_on_in_another_checkout() {
+    let world = SHIP.world();
+    let commit = world.dev(&["rev-parse", "HEAD"]);
+    let theirs = world.state("oncall").join("checkout");
+    let origin = world.dev(&["remote", "get-url", "origin"]);
+    world.dev(&["clone", "-q", "--branch", "main", &origin, theirs.to_str().expect("UTF-8")]);
+    let killed_at = |point: &str, args: &[&str]| {
+        let mut dying = world.tool_on("laptop", args);
+        dying.env("GOSPEL_RELEASE_FAILPOINT", point);
+        let died = Running::start(dying).end();
+        assert_eq!(died.signal, Some(9), "{died}");
+    };
+    let there = |args: &[&str]| {
+        let checkout = format!("repository.checkout={}", theirs.display());
+        Running::start(world.tool_on("oncall", &[args, &["--set", &checkout], &LEASE].concat())).end()
+    };
+    killed_at("step-intent:branch=after", &SHIP.args());
+    let ran = there(&["resume", "--takeover", "--yes"]);
+    ran.ended(11).says("hotfix/login").says("git push");
+    assert!(!world.refs().contains_key("refs/heads/hotfix/login"), "{ran}");
+    killed_at("step-done:branch=after", &[&["resume", "--takeover", "--yes"][..], &LEASE].concat());
+    let ran = there(&["resume", "--takeover", "--yes"]);
+    ran.ended(0);
+    let image = world.digest_of("gospelib-auth", &format!("hotfix-{}", &commit[..12])).expect("built there");
+    assert_eq!(world.serving()["gospelib-auth"].iter().collect::<Vec<_>>(), [&image], "{ran}");
+}
+
 /// `hotfix start` has no journal: it is killed at many moments, and done again.
 #[test]
 fn a_started_hotfix_survives_a_kill_at_any_moment() {
