@@ -495,6 +495,14 @@ pub struct Announce {
     pub webhook: Option<String>,
 }
 
+impl Environment {
+    /// The file of its overlay that names the images: `<overlay>/kustomization.yaml`.
+    #[must_use]
+    pub fn kustomization(&self) -> String {
+        format!("{}/kustomization.yaml", self.overlay)
+    }
+}
+
 impl Config {
     /// What stands before a service's name in images and Deployments: `gospelib-`.
     #[must_use]

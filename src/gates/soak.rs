@@ -128,8 +128,7 @@ impl Soak {
         if !self.git.has(&commit) {
             return Ok(None);
         }
-        let path = format!("{}/kustomization.yaml", self.config.staging.overlay);
-        let Some(yaml) = self.git.file_at(&commit, &path)? else { return Ok(None) };
+        let Some(yaml) = self.git.file_at(&commit, &self.config.staging.kustomization())? else { return Ok(None) };
         Ok(overlay_images(&yaml).ok())
     }
 

@@ -1,5 +1,6 @@
-//! What pods, logs and metrics say, judged: pure functions over what the adapters read.
+//! What pods, logs and metrics say, judged; most of it pure functions over what the adapters read.
 
+pub mod agreement;
 pub mod databases;
 mod doom;
 pub mod endpoints;

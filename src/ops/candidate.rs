@@ -2,22 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use crate::adapters::aws::{Aws, ImageId};
 use crate::adapters::cluster::{PodState, Workloads};
 use crate::adapters::git::Git;
 use crate::config::Config;
 use crate::config::model::Service;
-use crate::domain::{CommitSha, Digest, ServiceName, Version, count};
+use crate::domain::{CommitSha, Digest, ImageRef, ServiceName, Version, count};
 use crate::engine::Candidate;
 use crate::error::{Error, Kind, Result};
 
 use super::live::Live;
 
+/// How many services' images are looked up at a time.
+const CONCURRENCY: usize = 32;
+
 /// The digest that each service's pods run; a service whose pods disagree, or that has none, is in the error.
-pub async fn running(config: &Config, workloads: &Workloads) -> Result<BTreeMap<ServiceName, Digest>> {
+pub async fn running(config: &Config, aws: &Aws, workloads: &Workloads) -> Result<BTreeMap<ServiceName, Digest>> {
     let mut images = BTreeMap::new();
     let mut unclear = Vec::new();
-    for (service, digests) in seen(config, workloads).await? {
+    for (service, digests) in seen(config, aws, workloads).await? {
         match digests.into_iter().collect::<Vec<_>>().as_slice() {
             [digest] => drop(images.insert(service, digest.clone())),
             [] => unclear.push(format!("{service}: no running pod")),
@@ -35,23 +40,51 @@ pub async fn running(config: &Config, workloads: &Workloads) -> Result<BTreeMap<
     Err(unclear.into_iter().fold(error, Error::seen))
 }
 
-/// The digests that each service's pods run: one if all is well, several in a rollout, none if it is down.
-pub async fn seen(config: &Config, workloads: &Workloads) -> Result<BTreeMap<ServiceName, BTreeSet<Digest>>> {
+/// The digests that each service's pods run: one if all is well, several in a rollout, none if it is down. A node may name an index
+/// or the platform's image in it; here it is always the index, which is what tags and overlays name.
+pub async fn seen(
+    config: &Config,
+    aws: &Aws,
+    workloads: &Workloads,
+) -> Result<BTreeMap<ServiceName, BTreeSet<Digest>>> {
     let pods = workloads.pods(None).await?;
-    let of = |service: &Service| (service.name.clone(), digests_of(config, service, &pods));
-    Ok(config.services.iter().map(of).collect())
+    let looked: Vec<_> = config.services.iter().map(|service| digests_of(config, aws, service, &pods)).collect();
+    stream::iter(looked).buffer_unordered(CONCURRENCY).try_collect().await
 }
 
-/// The manifests that a service's live pods really run.
-fn digests_of(config: &Config, service: &Service, pods: &[PodState]) -> BTreeSet<Digest> {
+/// What a service's live pods really run.
+async fn digests_of(
+    config: &Config,
+    aws: &Aws,
+    service: &Service,
+    pods: &[PodState],
+) -> Result<(ServiceName, BTreeSet<Digest>)> {
     let name = config.deployment_of(service);
     let live = pods.iter().filter(|pod| pod.app() == Some(name.as_str()) && !pod.deleting && pod.phase == "Running");
-    live.filter_map(|pod| pod.main(service.name.as_str())?.digest.clone()).collect()
+    let live = live.filter_map(|pod| pod.main(service.name.as_str()));
+    let images: BTreeSet<(&str, &Digest)> =
+        live.filter_map(|container| Some((container.image.as_str(), container.digest.as_ref()?))).collect();
+    let mut digests = BTreeSet::new();
+    for (named, running) in images {
+        let whole = match asked_for(named) {
+            Some(ImageId::Digest(digest)) if digest == *running => digest,
+            Some(named) => aws.whole(&config.image_of(service), &named, running).await?,
+            None => running.clone(),
+        };
+        digests.insert(whole);
+    }
+    Ok((service.name.clone(), digests))
+}
+
+/// The image that a pod's spec asks for: by digest where there is one.
+fn asked_for(image: &str) -> Option<ImageId> {
+    let image: ImageRef = image.parse().ok()?;
+    image.digest.map(ImageId::Digest).or(image.tag.map(ImageId::Tag))
 }
 
 /// The candidate: staging's digests, and the newest commit that any of them was built from.
 pub async fn find(config: &Config, staging: &Workloads, aws: &Aws, git: &Git) -> Result<Candidate> {
-    let images = running(config, staging).await?;
+    let images = running(config, aws, staging).await?;
     let tags = tags_of(config, aws, &images).await?;
     let mut commits: BTreeMap<CommitSha, Vec<&ServiceName>> = BTreeMap::new();
     let mut unknown = Vec::new();

@@ -90,7 +90,7 @@ pub async fn checklist(invocation: &mut Invocation, args: &Args, out: &mut Out, 
     if let Some(Action::Attest(attest)) = &args.action {
         return attested(invocation, &connected, attest, &candidate.commit, out, json).await;
     }
-    let live = match candidate::running(&config, &connected.production.workloads).await {
+    let live = match candidate::running(&config, &connected.production.aws, &connected.production.workloads).await {
         Err(_) if args.first_release => std::collections::BTreeMap::new(),
         other => other?,
     };

@@ -9,11 +9,9 @@ use crate::adapters::cluster::{Applications, ConfigMaps, Register, Workloads};
 use crate::adapters::git::{Git, ReleaseTag};
 use crate::adapters::github::GitHub;
 use crate::config::Config;
-use crate::domain::{
-    CommitSha, Debt, DebtKind, HotfixName, ImageRef, Quarantined, ServiceName, Version, duration, overlay_images,
-    printable,
-};
+use crate::domain::{CommitSha, Debt, DebtKind, HotfixName, Quarantined, ServiceName, Version, duration, printable};
 use crate::error::Result;
+use crate::monitor::agreement;
 
 use super::connect::Connected;
 
@@ -155,21 +153,7 @@ impl Places<'_> {
     /// The services whose Deployment names another image than main's overlay.
     async fn differing(&self) -> Result<Option<String>> {
         let Some(git) = self.git else { return Ok(Some("not known: Git does not answer".into())) };
-        let path = format!("{}/kustomization.yaml", self.config.production.overlay);
-        let overlay = overlay_images(&git.file_at(&git.main_tip()?, &path)?.unwrap_or_default())?;
-        let deployments = self.workloads.deployments().await?;
-        let mut differing = Vec::new();
-        for service in &self.config.services {
-            let name = self.config.deployment_of(service);
-            let live = deployments.iter().find(|found| found.name == name);
-            let live = live.and_then(|found| found.image(service.name.as_str()));
-            let wanted = overlay.get(&self.config.image_of(service));
-            if let (Some(live), Some(wanted)) = (live, wanted)
-                && !agree(live, wanted)
-            {
-                differing.push(service.name.clone());
-            }
-        }
+        let differing = agreement::differing(self.config, git, self.workloads).await?;
         let names: Vec<&str> = differing.iter().map(ServiceName::as_str).collect();
         Ok((!names.is_empty()).then(|| names.join(", ")))
     }
@@ -195,14 +179,6 @@ fn hotfix_of(debt: &Debt) -> Option<&CommitSha> {
     match &debt.kind {
         DebtKind::NotMerged { commit, .. } => Some(commit),
         _ => None,
-    }
-}
-
-/// Whether a Deployment's image is what an overlay entry stands for: by digest where there is one, else by tag.
-fn agree(live: &ImageRef, wanted: &crate::domain::OverlayImage) -> bool {
-    match (&wanted.digest, &wanted.tag) {
-        (Some(digest), _) => live.digest.as_ref() == Some(digest),
-        (None, tag) => live.digest.is_none() && live.tag == *tag,
     }
 }
 

@@ -145,7 +145,7 @@ async fn refuse_quarantined(
 }
 
 async fn live(config: &Config, connected: &Connected, options: &Options) -> Result<BTreeMap<ServiceName, Digest>> {
-    match candidate::running(config, &connected.production.workloads).await {
+    match candidate::running(config, &connected.production.aws, &connected.production.workloads).await {
         Err(_) if options.first_release => Ok(BTreeMap::new()),
         other => other,
     }
@@ -153,7 +153,9 @@ async fn live(config: &Config, connected: &Connected, options: &Options) -> Resu
 
 /// What production runs, for the sheet of a run that is taken up: in the middle of a rollout it is no one thing.
 pub(super) async fn live_or_nothing(invocation: &Invocation, connected: &Connected) -> BTreeMap<ServiceName, Digest> {
-    candidate::running(&invocation.config, &connected.production.workloads).await.unwrap_or_default()
+    candidate::running(&invocation.config, &connected.production.aws, &connected.production.workloads)
+        .await
+        .unwrap_or_default()
 }
 
 /// The runbook, as a plan.

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::adapters::cluster::{AppState, ConfigMaps, Events, ExternalSecrets, Logs, Register};
 use crate::adapters::http;
 use crate::config::Config;
-use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version, overlay_images};
+use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version};
 use crate::engine::{Change, Facts, NewImage, Plan, Question, RunState, Shipped};
 use crate::error::{Error, Result};
 use crate::gates;
+use crate::monitor::agreement;
 use crate::monitor::databases::Database;
 use crate::monitor::endpoints::Endpoints;
 use crate::steps;
@@ -110,9 +111,30 @@ async fn looked(
         invocation.note(said);
         return Ok(None);
     }
+    warn_of_put_back(invocation, connected, options.direct, |name| found.digests.contains_key(name)).await?;
     let facts = facts(&found, options);
     let options = Options { gives_up: found.open.as_ref().map(|run| run.header.run.clone()), ..options.clone() };
     Ok(Some((found, facts, options)))
+}
+
+/// A sync brings every service to what main says, not only those that are meant: what somebody applied past Git goes, too.
+pub(super) async fn warn_of_put_back(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    direct: bool,
+    affected: impl Fn(&ServiceName) -> bool,
+) -> Result<()> {
+    if direct || invocation.config.services.iter().all(|service| affected(&service.name)) {
+        return Ok(());
+    }
+    let differing = agreement::differing(&invocation.config, &connected.git, &connected.production.workloads).await?;
+    for service in differing.iter().filter(|service| !affected(service)) {
+        invocation.warn(format!(
+            "{service} differs from {}, and this sync puts it back to what that says (--direct leaves it)",
+            invocation.config.repository.main
+        ));
+    }
+    Ok(())
 }
 
 /// What runs, where it can go back to, and what Argo CD and other runs are doing.
@@ -123,7 +145,7 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
     let kept = Runs::new(maps.clone());
     let quarantine = Register::new(maps, debt::QUARANTINE);
     let (live, all, open, quarantined, app) = futures::join!(
-        candidate::seen(config, &production.workloads),
+        candidate::seen(config, &production.aws, &production.workloads),
         kept.all(),
         kept.open(),
         quarantine.all::<Quarantined>(),
@@ -192,8 +214,7 @@ fn nothing_to_do(connected: &Connected, config: &Config, found: &Found, options:
     if !serves || paused || found.open.is_some() {
         return Ok(None);
     }
-    let path = format!("{}/kustomization.yaml", config.production.overlay);
-    let overlay = overlay_images(&connected.git.file_at(&connected.git.main_tip()?, &path)?.unwrap_or_default())?;
+    let overlay = agreement::named_on_main(config, &connected.git)?;
     let by_name = config.service_map();
     let agrees = found.digests.keys().all(|name| {
         let entry = by_name.get(name).and_then(|service| overlay.get(&config.image_of(service)));
@@ -299,9 +320,7 @@ pub(super) fn plan(
     let bad_images = !facts.quarantined.is_empty();
     plan = plan.step_if(bad_images.then(|| quarantine(invocation, &maps, facts, run, &version)));
     if options.direct {
-        let (applications, git) = (connected.applications.clone(), Arc::clone(&connected.git));
-        let resume = steps::ResumeSync::new(applications, git, config.argo.application.clone());
-        plan = plan.step(commit).step(resume);
+        plan = plan.step(commit).step(resume_sync(connected, &config));
     }
     let whole = facts.change.as_ref().is_some_and(|change| change.whole);
     let bad = facts.previous.clone().filter(|_| whole && config.announce.github_release);
@@ -341,6 +360,11 @@ fn directly(
 
 pub(super) fn apply(connected: &Connected, config: &Config) -> steps::ApplyImages {
     steps::ApplyImages { workloads: connected.production.workloads.clone(), config: config.clone() }
+}
+
+pub(super) fn resume_sync(connected: &Connected, config: &Config) -> steps::ResumeSync {
+    let (applications, git) = (connected.applications.clone(), Arc::clone(&connected.git));
+    steps::ResumeSync::new(applications, connected.production.workloads.clone(), git, config.clone())
 }
 
 /// Pods of the affected services on their images, and production healthy.

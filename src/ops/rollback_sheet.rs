@@ -81,8 +81,9 @@ impl Sheet<'_> {
             return format!("images are applied directly, past Git; the commit follows when it can{sync}: a debt");
         }
         format!(
-            "one commit to {}/kustomization.yaml on {}, which Argo CD syncs",
-            self.config.production.overlay, self.config.repository.main
+            "one commit to {} on {}, which Argo CD syncs",
+            self.config.production.kustomization(),
+            self.config.repository.main
         )
     }
 

@@ -103,8 +103,7 @@ fn verified(run: &RunState) -> Option<&Version> {
 }
 
 fn overlay_history(config: &Config, git: &Git) -> Result<Vec<PathChange>> {
-    let path = format!("{}/kustomization.yaml", config.production.overlay);
-    git.path_history(&path, &git.main_tip()?, HISTORY)
+    git.path_history(&config.production.kustomization(), &git.main_tip()?, HISTORY)
 }
 
 /// The release that an overlay names: all its services' tags say the same version, or a hotfix whose release was tagged since and
@@ -137,8 +136,7 @@ fn named(
 
 /// The release that main's overlay names now, if it is one.
 pub fn named_now(config: &Config, git: &Git) -> Result<Option<Version>> {
-    let path = format!("{}/kustomization.yaml", config.production.overlay);
-    let yaml = git.file_at(&git.main_tip()?, &path)?.unwrap_or_default();
+    let yaml = git.file_at(&git.main_tip()?, &config.production.kustomization())?.unwrap_or_default();
     Ok(named(config, &git.release_tags()?, &yaml).map(|(version, _)| version))
 }
 

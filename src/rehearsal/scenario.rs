@@ -50,6 +50,7 @@ const FILES: &[(&str, &str)] = &[
     ("builder-absent", include_str!("scenarios/builder-absent.yaml")),
     ("build-fails", include_str!("scenarios/build-fails.yaml")),
     ("push-denied", include_str!("scenarios/push-denied.yaml")),
+    ("multi-platform", include_str!("scenarios/multi-platform.yaml")),
 ];
 
 /// One YAML file under `scenarios/`, compiled in.
@@ -299,6 +300,8 @@ pub struct ImageFault {
     pub retag: bool,
     /// Nobody may push.
     pub push_denied: bool,
+    /// Every image is an index over two platforms; nodes name the image of theirs.
+    pub multi_platform: bool,
 }
 
 /// What is wrong with the builders of images.
@@ -343,7 +346,7 @@ mod tests {
             assert!(scenario.exit.contains_key("promote"), "{file}");
             assert!(!scenario.breaks.is_empty() && !scenario.engineer.is_empty(), "{file}");
         }
-        assert_eq!(FILES.len(), 41);
+        assert_eq!(FILES.len(), 42);
         assert!(Scenario::named("clean").unwrap().world.soak.hours > 24.0);
     }
 

@@ -229,7 +229,7 @@ async fn past(
     seed: u64,
 ) -> Result<(Registry, git::Repo, Past)> {
     let make = move || {
-        let registry = Registry::new(&shape, seed);
+        let registry = Registry::new(&shape, seed, scenario.world.images.multi_platform);
         let (repo, past) = git::create(&layout.repository(), &shape, &scenario, &registry, start, seed)?;
         let builds = past.releases.iter().chain([&past.candidate]).chain(repo.interruption());
         for build in builds {

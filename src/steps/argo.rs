@@ -54,9 +54,30 @@ impl ArgoSync {
             return Ok(Standing::Failed(format!("{}: {}", operation.phase, operation.message)));
         }
         if app.sync_status != "Synced" {
-            return Ok(Standing::Syncing(format!("sync status is {}", app.sync_status)));
+            // Where automated sync is off, nobody begins: it was seen at our revision, and that is all.
+            let asked = app.auto_sync || app.operation_requested;
+            return Ok(if asked { Standing::Syncing } else { Standing::Behind }(format!(
+                "sync status is {}",
+                app.sync_status
+            )));
         }
         Ok(Standing::Synced)
+    }
+
+    fn failed(&self, app: &AppState, why: &str, facts: &Facts) -> Error {
+        let error = Error::outside(format!("Argo CD could not sync {}: {why}", app.name));
+        let error = app
+            .conditions
+            .iter()
+            .fold(error, |error, condition| error.seen(format!("{}: {}", condition.kind, condition.message)))
+            .seen(super::still_serves(facts));
+        match &self.past {
+            // What brings production back cannot itself be rolled back to get there.
+            Some(past) => error
+                .hint(format!("past Argo CD, at once: {past}"))
+                .hint("or mend what it names, and then: gospel-release resume"),
+            None => error.hint("gospel-release rollback"),
+        }
     }
 
     fn running(&self, operation: &Operation, ours: bool, now: Timestamp) -> Standing {
@@ -117,7 +138,7 @@ impl Step for ArgoSync {
                 Standing::Syncing(why) => Ok(Probe::NotYet(why)),
                 Standing::Stuck(_) if self.terminate => Ok(Probe::NotYet("the stuck operation to end".to_owned())),
                 Standing::Stuck(about) => Err(stuck(&app, &about, facts)),
-                Standing::Failed(why) => Err(failed(&app, &why, facts)),
+                Standing::Failed(why) => Err(self.failed(&app, &why, facts)),
             }
         })
     }
@@ -135,7 +156,11 @@ impl Step for ArgoSync {
                 }
                 // Nobody syncs by itself where that is switched off.
                 Standing::Behind(_) if !app.auto_sync && !app.operation_requested => {
-                    self.applications.sync(&app.name, ours.as_str()).await?;
+                    match self.applications.sync(&app.name, ours.as_str()).await {
+                        // Its controller was writing, or somebody's sync began: the next look says which.
+                        Err(error) if error.is_conflict() => {}
+                        other => other?,
+                    }
                     Ok(Act::Waiting { note: String::new() })
                 }
                 Standing::Behind(_) => {
@@ -175,15 +200,6 @@ fn stuck(app: &AppState, about: &str, facts: &Facts) -> Error {
         .class(Class::NeedsHuman)
         .seen(super::still_serves(facts))
         .hint("gospel-release resume --terminate-sync ends that operation and goes on")
-}
-
-fn failed(app: &AppState, why: &str, facts: &Facts) -> Error {
-    let error = Error::outside(format!("Argo CD could not sync {}: {why}", app.name));
-    app.conditions
-        .iter()
-        .fold(error, |error, condition| error.seen(format!("{}: {}", condition.kind, condition.message)))
-        .seen(super::still_serves(facts))
-        .hint("gospel-release rollback")
 }
 
 fn short(revision: Option<&str>) -> &str {

@@ -44,10 +44,6 @@ struct Edit {
 }
 
 impl ChangeOverlay {
-    fn path(&self) -> String {
-        format!("{}/kustomization.yaml", self.config.production.overlay)
-    }
-
     /// What the entries of the affected images shall say, by the name that the base uses.
     fn wanted(&self, facts: &Facts) -> Result<BTreeMap<String, OverlayImage>> {
         let by_name = self.config.service_map();
@@ -67,7 +63,7 @@ impl ChangeOverlay {
         if let Some(edit) = last.as_ref().filter(|edit| edit.tip == tip && edit.images == images) {
             return Ok((tip, edit.now.clone(), edit.wanted.clone()));
         }
-        let path = self.path();
+        let path = self.config.production.kustomization();
         let now = self.git.file_at(&tip, &path)?.ok_or_else(|| {
             Error::config(format!("{path} is not on {}", self.config.repository.main)).hint("check production.overlay")
         })?;
@@ -83,7 +79,7 @@ impl ChangeOverlay {
         {
             return Ok(ours);
         }
-        let last = self.git.path_history(&self.path(), tip, 1)?;
+        let last = self.git.path_history(&self.config.production.kustomization(), tip, 1)?;
         Ok(last.into_iter().next().map_or_else(|| tip.clone(), |change| change.commit.sha))
     }
 
@@ -97,7 +93,7 @@ impl ChangeOverlay {
     fn done(&self, commit: CommitSha, lines: usize) -> Done {
         let what = if lines == 0 { "the overlay says so already".to_owned() } else { count(lines, "changed line") };
         let evidence = Evidence::new(format!("{} {what}", commit.short()))
-            .from(format!("{} on {}", self.path(), self.config.repository.main))
+            .from(format!("{} on {}", self.config.production.kustomization(), self.config.repository.main))
             .fact("commit", commit.as_str(), None);
         Done::new(evidence).learn(Fact::OverlayCommit(commit))
     }
@@ -117,7 +113,10 @@ impl ChangeOverlay {
             if now == wanted {
                 return Ok(self.done(self.made_by(&tip)?, 0));
             }
-            let commit = self.git.commit_file(&tip, &self.path(), &wanted, &self.message(facts)?).await?;
+            let commit = self
+                .git
+                .commit_file(&tip, &self.config.production.kustomization(), &wanted, &self.message(facts)?)
+                .await?;
             match self.git.push_branch(&commit, &self.config.repository.main).await {
                 Ok(_) => return Ok(self.done(commit, changed_lines(&now, &wanted))),
                 Err(error) if error.is_conflict() && race + 1 < RACES => {
@@ -182,7 +181,11 @@ impl Step for ChangeOverlay {
             if now == wanted {
                 return Ok(Probe::Done(self.done(self.made_by(&tip)?, 0)));
             }
-            Ok(Probe::NotYet(format!("{} to change in {}", count(changed_lines(&now, &wanted), "line"), self.path())))
+            Ok(Probe::NotYet(format!(
+                "{} to change in {}",
+                count(changed_lines(&now, &wanted), "line"),
+                self.config.production.kustomization()
+            )))
         })
     }
 

@@ -19,10 +19,6 @@ pub struct OverlayCommit {
 }
 
 impl OverlayCommit {
-    fn path(&self) -> String {
-        format!("{}/kustomization.yaml", self.config.production.overlay)
-    }
-
     /// The services whose entry in this overlay is not the released image.
     fn behind(&self, yaml: &[u8], facts: &Facts) -> Result<Vec<ServiceName>> {
         let images = overlay_images(yaml)?;
@@ -41,7 +37,7 @@ impl OverlayCommit {
     fn find(&self, facts: &Facts) -> Result<std::result::Result<CommitSha, Vec<ServiceName>>> {
         let tip = self.git.main_tip()?;
         let mut found = None;
-        for change in self.git.path_history(&self.path(), &tip, HISTORY)? {
+        for change in self.git.path_history(&self.config.production.kustomization(), &tip, HISTORY)? {
             let behind = match &change.content {
                 Some(yaml) => self.behind(yaml, facts)?,
                 None => self.config.services.iter().map(|service| service.name.clone()).collect(),
@@ -80,14 +76,18 @@ impl Step for OverlayCommit {
                 Ok(commit) => {
                     let info = self.git.commit(&commit)?;
                     let evidence = Evidence::new(format!("{} {}", commit.short(), info.subject))
-                        .from(format!("{} on {}", self.path(), self.config.repository.main))
+                        .from(format!("{} on {}", self.config.production.kustomization(), self.config.repository.main))
                         .at(io.now())
                         .fact("author", info.author, None);
                     Probe::Done(Done::new(evidence).learn(Fact::OverlayCommit(commit)))
                 }
                 Err(behind) => {
                     let names: Vec<&str> = behind.iter().map(ServiceName::as_str).collect();
-                    Probe::NotYet(format!("a commit to {} that names {}", self.path(), names.join(", ")))
+                    Probe::NotYet(format!(
+                        "a commit to {} that names {}",
+                        self.config.production.kustomization(),
+                        names.join(", ")
+                    ))
                 }
             })
         })

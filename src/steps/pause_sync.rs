@@ -7,11 +7,13 @@ use jiff::SignedDuration;
 
 use super::argo::covers;
 use super::patience::Patience;
-use crate::adapters::cluster::{Applications, Refresh};
+use crate::adapters::cluster::{AppState, Applications, Refresh, Workloads};
 use crate::adapters::git::Git;
-use crate::domain::printable;
+use crate::config::Config;
+use crate::domain::{ServiceName, printable};
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
 use crate::error::{Class, Error, Kind, Result};
+use crate::monitor::agreement;
 
 /// Sees to it that Argo CD's self-heal does not undo what is applied directly.
 pub struct PauseSync {
@@ -83,19 +85,32 @@ impl Step for PauseSync {
 /// How long Argo CD is given to see the commit (world time); its refresh takes seconds.
 const SEES_WITHIN: SignedDuration = SignedDuration::from_mins(3);
 
-/// Takes automated sync up again, once the commit is on main and Argo CD has seen it; before that it stays a debt. An Argo CD that
-/// still takes the commit before for main's tip (its repo-server believes an answer for 3 minutes) would deploy that one.
+/// Takes automated sync up again, once the commit is on main, Argo CD has seen it, and nothing else in production differs from main;
+/// before that it stays a debt. An Argo CD that still takes the commit before for main's tip (its repo-server believes an answer for
+/// 3 minutes) would deploy that one, and what differs it would put back.
 pub struct ResumeSync {
     applications: Applications,
+    workloads: Workloads,
     git: Arc<Git>,
-    application: String,
+    config: Config,
     patience: Patience,
 }
 
 impl ResumeSync {
     #[must_use]
-    pub fn new(applications: Applications, git: Arc<Git>, application: String) -> Self {
-        Self { applications, git, application, patience: Patience::default() }
+    pub fn new(applications: Applications, workloads: Workloads, git: Arc<Git>, config: Config) -> Self {
+        Self { applications, workloads, git, config, patience: Patience::default() }
+    }
+
+    async fn application(&self) -> Result<AppState> {
+        self.applications.application(&self.config.argo.application).await
+    }
+
+    /// What Argo CD would put back; `None` where production is what main says.
+    async fn differing(&self) -> Result<Option<String>> {
+        let differing = agreement::differing(&self.config, &self.git, &self.workloads).await?;
+        let names: Vec<&str> = differing.iter().map(ServiceName::as_str).collect();
+        Ok((!names.is_empty()).then(|| names.join(", ")))
     }
 }
 
@@ -105,7 +120,7 @@ impl Step for ResumeSync {
     }
 
     fn title(&self, _facts: &Facts) -> String {
-        format!("{} syncs by itself again", self.application)
+        format!("{} syncs by itself again", self.config.argo.application)
     }
 
     fn effect(&self) -> Effect {
@@ -114,7 +129,7 @@ impl Step for ResumeSync {
 
     fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
-            let Ok(app) = self.applications.application(&self.application).await else {
+            let Ok(app) = self.application().await else {
                 return Ok(Probe::Done(Done::said("Argo CD cannot be asked; see gospel-release status")));
             };
             if app.auto_sync {
@@ -123,6 +138,11 @@ impl Step for ResumeSync {
             let Some(commit) = &facts.overlay_commit else {
                 return Ok(Probe::Done(Done::said("stays paused until Git agrees: a debt, see gospel-release status")));
             };
+            if let Some(differing) = self.differing().await? {
+                return Ok(Probe::Done(Done::said(format!(
+                    "stays paused: it would put back {differing}, which differs from main; see gospel-release status"
+                ))));
+            }
             if covers(&self.git, app.revision.as_deref(), commit).await? {
                 return Ok(Probe::NotYet("automated sync is paused".to_owned()));
             }
@@ -138,7 +158,7 @@ impl Step for ResumeSync {
 
     fn act<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
-            let app = self.applications.application(&self.application).await?;
+            let app = self.application().await?;
             let commit = super::overlay_commit(facts)?;
             if !covers(&self.git, app.revision.as_deref(), commit).await? {
                 if !app.refresh_requested {

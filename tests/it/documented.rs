@@ -84,4 +84,5 @@ scenarios! {
     builder_absent: "builder-absent";
     build_fails: "build-fails";
     push_denied: "push-denied";
+    multi_platform: "multi-platform";
 }

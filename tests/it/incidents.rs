@@ -201,6 +201,52 @@ fn git_down() {
     assert_eq!(debts(&world), BTreeSet::from(["quarantined".to_owned()]));
 }
 
+/// Automated sync would put back what somebody did past Git to another service: it stays off, and a sync that is asked for says so.
+#[test]
+fn sync_stays_paused_while_another_service_differs() {
+    let world = World::serve("git-down", SPEED);
+    let old = tagged(&world, "v1.1.0");
+    back(&world, &["--direct", "--pause-sync", "--service", "gateway"]).ended(0);
+    let deployment = "/apis/apps/v1/namespaces/gospelib-production/deployments/gospelib-auth";
+    let image = world.kube(deployment)["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    let name = image.as_str().and_then(|image| image.split([':', '@']).next()).expect("an image");
+    let by_hand = json!(format!("{name}@{}", old["gospelib-auth"].first().expect("a digest")));
+    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "auth", "image": by_hand}]}}}});
+    world.kube_patch(deployment, &patch);
+    eventually("auth by hand", || world.serving()["gospelib-auth"] == old["gospelib-auth"]);
+    world.fault("git-down", false);
+    let ran = back(&world, &["--direct", "--pause-sync", "--service", "gateway", "--to", "v1.1.0"]);
+    ran.ended(0).says("stays paused").says("auth");
+    assert!(!auto_sync(&world), "{ran}");
+    assert_eq!(world.serving()["gospelib-auth"], old["gospelib-auth"], "{ran}");
+    let open = debts(&world);
+    assert!(open.contains("live-differs") && open.contains("sync-paused"), "{open:?}");
+    let ran = back(&world, &["--service", "search", "--to", "v1.1.0"]);
+    ran.ended(0).says("auth differs from main").says("puts it back");
+    let serving = world.serving();
+    for (service, goes_back) in [("gateway", true), ("search", true), ("auth", false), ("study", false)] {
+        let name = format!("gospelib-{service}");
+        assert_eq!(serving[&name] == old[&name], goes_back, "{service}\n{ran}");
+    }
+}
+
+/// Tags and overlays name indexes, nodes the platform's image: both are the same thing.
+#[test]
+fn multi_platform() {
+    let world = World::serve("multi-platform", SPEED);
+    let before = world.serving();
+    let platform = before["gospelib-gateway"].first().expect("a digest").clone();
+    assert_ne!(world.digest_of("gospelib-gateway", "v1.1.1"), Some(platform), "the tag names an index");
+    world.tool(&["promote", "--yes"]).ended(0);
+    assert_eq!(world.serving(), world.soaked());
+    let ran = back(&world, &["--output", "json"]);
+    settled(&world, &before, ran.ended(0));
+    assert_eq!(ran.json()["version"], "v1.1.1");
+    back(&world, &["--to", "v1.1.1"]).ended(0).says("production runs v1.1.1 already");
+    // What was rolled back is in quarantine by the digest that the tag names.
+    world.tool(&["promote", "--yes"]).ended(10).says("quarantine");
+}
+
 #[test]
 fn argo_down() {
     let world = World::serve("argo-down", SPEED);

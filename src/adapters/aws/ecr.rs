@@ -7,6 +7,7 @@ use aws_sdk_ecr::primitives::DateTime;
 use aws_sdk_ecr::types::{ImageDetail, ImageFailureCode, ImageIdentifier};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::client::Aws;
 use super::errors::{absent_is_none, sdk_error};
@@ -97,20 +98,29 @@ impl Aws {
         Ok((asked.clone(), self.describe_image(&asked.0, &asked.1).await?))
     }
 
+    /// What runs as `running` where the image `named` was asked for: the index under that name, if `running` is one of its platforms',
+    /// else `running` itself. Only the index has tags.
+    pub async fn whole(&self, repository: &str, named: &ImageId, running: &Digest) -> Result<Digest> {
+        let Some((digest, manifest)) = self.manifest(repository, named).await? else { return Ok(running.clone()) };
+        let what = || format!("read the manifest of {repository}@{} in ECR", digest.short());
+        let within = platform_digests(&manifest).attempting(what)?.contains(running);
+        Ok(if within { digest } else { running.clone() })
+    }
+
     /// All digests under which the same image may be seen running: `digest` itself and, if it names an index, the image
     /// of each platform in it (a pod's `imageID` may be either). Empty when the image is not there.
     pub async fn equivalents(&self, repository: &str, digest: &Digest) -> Result<Vec<Digest>> {
-        let Some(manifest) = self.manifest(repository, &ImageId::Digest(digest.clone())).await? else {
+        let Some((_, manifest)) = self.manifest(repository, &ImageId::Digest(digest.clone())).await? else {
             return Ok(Vec::new());
         };
         let mut all = vec![digest.clone()];
         let what = || format!("read the manifest of {repository}@{} in ECR", digest.short());
-        all.extend(platform_digests(&manifest.to_string()).attempting(what)?);
+        all.extend(platform_digests(&manifest).attempting(what)?);
         Ok(all)
     }
 
-    /// The manifest, or index, under an id; `None` when it is not there.
-    pub(super) async fn manifest(&self, repository: &str, id: &ImageId) -> Result<Option<serde_json::Value>> {
+    /// The manifest, or index, under an id, and its digest; `None` when it is not there.
+    pub(super) async fn manifest(&self, repository: &str, id: &ImageId) -> Result<Option<(Digest, serde_json::Value)>> {
         let name = match id {
             ImageId::Tag(tag) => format!("{repository}:{tag}"),
             ImageId::Digest(digest) => format!("{repository}@{}", digest.short()),
@@ -131,9 +141,11 @@ impl Aws {
                 _ => Err(Error::outside(what).because(failure.failure_reason().unwrap_or("ECR gives no reason"))),
             };
         }
-        let manifest = answer.images().first().and_then(|image| image.image_manifest()).unwrap_or("{}");
-        let read = serde_json::from_str(manifest);
-        read.map(Some).map_err(|error| Error::outside(what).because(error))
+        let found = answer.images().first();
+        let digest = found.and_then(|image| image.image_id()?.image_digest()).unwrap_or_default();
+        let digest = digest.parse().attempting(|| what.clone())?;
+        let read = serde_json::from_str(found.and_then(|image| image.image_manifest()).unwrap_or("{}"));
+        read.map(|manifest| Some((digest, manifest))).map_err(|error| Error::outside(what).because(error))
     }
 }
 
@@ -146,24 +158,24 @@ const MANIFEST_TYPES: [&str; 4] = [
 ];
 
 /// The digests of the images in an index; none for a single image. Attestations (platform `unknown/unknown`) are no images.
-fn platform_digests(manifest: &str) -> Result<Vec<Digest>> {
-    #[derive(serde::Deserialize)]
+fn platform_digests(manifest: &serde_json::Value) -> Result<Vec<Digest>> {
+    #[derive(Deserialize)]
     struct Index {
         #[serde(default)]
         manifests: Vec<Entry>,
     }
-    #[derive(serde::Deserialize)]
+    #[derive(Deserialize)]
     struct Entry {
         digest: String,
         platform: Option<Platform>,
     }
-    #[derive(serde::Deserialize)]
+    #[derive(Deserialize)]
     struct Platform {
         #[serde(default)]
         os: String,
     }
-    let index: Index =
-        serde_json::from_str(manifest).map_err(|error| Error::outside("the manifest is not JSON").because(error))?;
+    let index =
+        Index::deserialize(manifest).map_err(|error| Error::outside("the manifest is no manifest").because(error))?;
     let images = index.manifests.iter().filter(|entry| entry.platform.as_ref().is_none_or(|p| p.os != "unknown"));
     images.map(|entry| entry.digest.parse()).collect()
 }
@@ -206,10 +218,10 @@ mod tests {
             {"digest": digest("b"), "platform": {"os": "linux", "architecture": "arm64"}},
             {"digest": digest("c"), "platform": {"os": "unknown", "architecture": "unknown"}},
         ]});
-        let found = platform_digests(&index.to_string()).unwrap();
+        let found = platform_digests(&index).unwrap();
         assert_eq!(found.iter().map(Digest::as_str).collect::<Vec<_>>(), [digest("a"), digest("b")]);
-        let image = r#"{"schemaVersion":2,"config":{"digest":"sha256:00"},"layers":[]}"#;
-        assert!(platform_digests(image).unwrap().is_empty());
-        assert!(platform_digests("<html>").is_err());
+        let image = serde_json::json!({"schemaVersion": 2, "config": {"digest": "sha256:00"}, "layers": []});
+        assert!(platform_digests(&image).unwrap().is_empty());
+        assert!(platform_digests(&"<html>".into()).is_err());
     }
 }

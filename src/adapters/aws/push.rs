@@ -65,7 +65,7 @@ impl Aws {
         let mut id = id.clone();
         // An index names its images; an index of indexes is nothing that a builder pushes.
         for _ in 0..2 {
-            let Some(manifest) = self.manifest(repository, &id).await? else { return Ok(None) };
+            let Some((_, manifest)) = self.manifest(repository, &id).await? else { return Ok(None) };
             if let Some(digest) = manifest["config"]["digest"].as_str() {
                 return self.labels_of(repository, digest).await.map(Some);
             }

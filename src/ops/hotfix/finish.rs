@@ -187,7 +187,7 @@ async fn live(
     let (aws, workloads) = (&connected.production.aws, &connected.production.workloads);
     let tag = ImageId::Tag(commit.hotfix_tag());
     let wanted: Vec<_> = config.services.iter().map(|service| (config.image_of(service), tag.clone())).collect();
-    let (images, seen) = futures::try_join!(aws.images(&wanted), candidate::seen(config, workloads))?;
+    let (images, seen) = futures::try_join!(aws.images(&wanted), candidate::seen(config, aws, workloads))?;
     let mut shipped = BTreeSet::new();
     let mut other = Vec::new();
     for service in &config.services {

@@ -11,10 +11,11 @@ use crate::adapters::cluster::{ConfigMaps, ExternalSecrets, Register};
 use crate::adapters::git::Git;
 use crate::config::Config;
 use crate::config::model::BuilderName;
-use crate::domain::{CommitSha, Debt, DebtKind, Digest, HotfixName, RunId, ServiceName, Version, overlay_images};
+use crate::domain::{CommitSha, Debt, DebtKind, Digest, HotfixName, RunId, ServiceName, Version};
 use crate::engine::{Candidate, Change, Facts, Gate, Plan, Question, RunState};
 use crate::error::{Error, Kind, Result};
 use crate::gates::{self, hotfix as checklist};
+use crate::monitor::agreement;
 use crate::monitor::databases::Database;
 use crate::ops::connect::{Connected, Outages, connect_despite};
 use crate::ops::drive::{self, Verb};
@@ -125,6 +126,7 @@ async fn looked(
         let some: Vec<&str> = work.unknown.iter().take(5).map(String::as_str).collect();
         invocation.warn(format!("not in the hotfix, because Git does not know them: {}", some.join(", ")));
     }
+    rollback::warn_of_put_back(invocation, connected, options.direct, |name| services.contains(name)).await?;
     let builder = builder(&config, connected, &work, &services, options).await?;
     let branch = work.name.branch();
     let gives_up = work::open_run(&work::runs(connected, &config), VERB.command, &branch).await?;
@@ -166,7 +168,7 @@ fn affected(config: &Config, work: &Work, asked: &[ServiceName]) -> Result<(BTre
 /// What production runs, as far as its pods agree; `None` where ECR cannot be asked.
 async fn live(invocation: &mut Invocation, connected: &Connected) -> Result<Option<Live>> {
     let config = &invocation.config;
-    let seen = candidate::seen(config, &connected.production.workloads).await?;
+    let seen = candidate::seen(config, &connected.production.aws, &connected.production.workloads).await?;
     let one =
         |(name, digests): (ServiceName, BTreeSet<Digest>)| match digests.into_iter().collect::<Vec<_>>().as_slice() {
             [digest] => Some((name, digest.clone())),
@@ -225,14 +227,14 @@ async fn serves_it(
     services: &BTreeSet<ServiceName>,
 ) -> Result<bool> {
     let production = &connected.production;
-    let path = format!("{}/kustomization.yaml", config.production.overlay);
-    let yaml = connected.git.file_at(&connected.git.main_tip()?, &path)?.unwrap_or_default();
-    let overlay = overlay_images(&yaml)?;
+    let overlay = agreement::named_on_main(config, &connected.git)?;
     let affected = || config.services.iter().filter(|service| services.contains(&service.name));
     let tag = ImageId::Tag(work.commit.hotfix_tag());
     let wanted: Vec<_> = affected().map(|service| (config.image_of(service), tag.clone())).collect();
-    let (live, images) =
-        futures::try_join!(candidate::seen(config, &production.workloads), production.aws.images(&wanted))?;
+    let (live, images) = futures::try_join!(
+        candidate::seen(config, &production.aws, &production.workloads),
+        production.aws.images(&wanted)
+    )?;
     Ok(affected().all(|service| {
         let key = (config.image_of(service), tag.clone());
         let digest = images.get(&key).and_then(Option::as_ref).map(|image| &image.digest);
@@ -323,10 +325,10 @@ fn plan(
         later: options.direct,
         last: steps::LastEdit::default(),
     };
-    let application = config.argo.application.clone();
     plan = if options.direct {
         let applications = connected.applications.clone();
-        plan.step(steps::PauseSync { applications, application: application.clone(), consent: options.pause_sync })
+        let application = config.argo.application.clone();
+        plan.step(steps::PauseSync { applications, application, consent: options.pause_sync })
             .step(rollback::apply(connected, &config))
     } else {
         plan.step(steps::FreeArgo {
@@ -348,7 +350,7 @@ fn plan(
         plan = plan
             .step(steps::Unreverted::new(rollback::apply(connected, &config), rollback::UNREVERTED))
             .step(overlay)
-            .step(steps::ResumeSync::new(connected.applications.clone(), Arc::clone(git), application));
+            .step(rollback::resume_sync(connected, &config));
     }
     Ok(plan.step_if(promote::webhook(invocation, &config, steps::News::Hotfixed)?))
 }

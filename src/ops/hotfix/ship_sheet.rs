@@ -61,8 +61,9 @@ impl Sheet<'_> {
             return format!("images are applied directly, past Git; the commit follows when it can{sync}: a debt");
         }
         format!(
-            "by digest, in one commit to {}/kustomization.yaml on {}, which Argo CD syncs",
-            self.config.production.overlay, self.config.repository.main
+            "by digest, in one commit to {} on {}, which Argo CD syncs",
+            self.config.production.kustomization(),
+            self.config.repository.main
         )
     }
 }

@@ -81,7 +81,7 @@ async fn base(invocation: &mut Invocation, connected: &Connected, from: Option<&
 
 async fn live(invocation: &Invocation, connected: &Connected) -> Result<Live> {
     let config = &invocation.config;
-    let images = candidate::running(config, &connected.production.workloads).await?;
+    let images = candidate::running(config, &connected.production.aws, &connected.production.workloads).await?;
     Live::of(config, &connected.production.aws, &connected.git, &images).await
 }
 

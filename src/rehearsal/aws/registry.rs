@@ -15,6 +15,8 @@ use crate::rehearsal::shape::Shape;
 
 /// Media type of an OCI image manifest (OCI image specification 1.1, "Media Types").
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an OCI image index: an image for each of several platforms.
+pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 /// Media type of an OCI image configuration.
 pub const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 
@@ -30,6 +32,8 @@ pub struct Registry {
     uploads: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Whether the accident of an earlier try has happened.
     tried_before: AtomicBool,
+    /// Whether builds are made for several platforms.
+    multi_platform: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,9 +64,10 @@ pub struct TagTaken {
 }
 
 impl Registry {
-    /// A registry with one empty repository for each service of `shape`; `seed` makes its layers differ between worlds.
+    /// A registry with one empty repository for each service of `shape`; `seed` makes its layers differ between worlds. Where it is
+    /// `multi_platform`, a build is an index over images of two platforms.
     #[must_use]
-    pub fn new(shape: &Shape, seed: u64) -> Self {
+    pub fn new(shape: &Shape, seed: u64, multi_platform: bool) -> Self {
         let repositories = shape.services.iter().map(|service| (shape.object(service), Repository::default()));
         Self {
             host: shape.registry(),
@@ -72,6 +77,7 @@ impl Registry {
             blobs: Mutex::default(),
             uploads: Mutex::default(),
             tried_before: AtomicBool::new(false),
+            multi_platform,
         }
     }
 
@@ -89,11 +95,26 @@ impl Registry {
     /// Builds and pushes `repository`'s image of `commit`, without a tag. The same arguments make the same bytes;
     /// another `salt` makes other bytes of the same commit, as a rebuild does.
     pub fn build(&self, repository: &str, commit: &str, salt: &str) -> Digest {
+        if !self.multi_platform {
+            return self.build_for("amd64", repository, commit, salt);
+        }
+        let platforms = ["amd64", "arm64"].map(|architecture| {
+            let digest = self.build_for(architecture, repository, commit, salt);
+            let size = self.lock()[repository].images[&digest].manifest.len();
+            let platform = json!({ "architecture": architecture, "os": "linux" });
+            json!({ "mediaType": MANIFEST_TYPE, "digest": digest, "size": size, "platform": platform })
+        });
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": platforms });
+        self.put(repository, index.to_string(), INDEX_TYPE)
+    }
+
+    fn build_for(&self, architecture: &str, repository: &str, commit: &str, salt: &str) -> Digest {
         let layers = ["base", "dependencies", "program"].map(|layer| match layer {
             // The base changes with nothing, the program with everything.
             "base" => format!("{}/base", self.seed),
             "dependencies" => format!("{}/{repository}/dependencies", self.seed),
-            _ => format!("{}/{repository}/{commit}/{salt}", self.seed),
+            _ if architecture == "amd64" => format!("{}/{repository}/{commit}/{salt}", self.seed),
+            _ => format!("{}/{repository}/{commit}/{salt}/{architecture}", self.seed),
         });
         let labels = [
             ("org.opencontainers.image.revision".to_owned(), commit.to_owned()),
@@ -121,9 +142,22 @@ impl Registry {
 
     /// Says when an image was pushed, for those of the past.
     pub fn date(&self, repository: &str, digest: &Digest, at: Timestamp) {
-        if let Some(image) = self.lock().get_mut(repository).and_then(|found| found.images.get_mut(digest)) {
-            image.pushed_at = at;
+        let mut repositories = self.lock();
+        let Some(found) = repositories.get_mut(repository) else { return };
+        let platforms = found.images.get(digest).map(platforms).unwrap_or_default();
+        for digest in platforms.iter().chain([digest]) {
+            if let Some(image) = found.images.get_mut(digest) {
+                image.pushed_at = at;
+            }
         }
+    }
+
+    /// What a node says it runs of an image: of an index, the image of its own platform.
+    #[must_use]
+    pub fn on_node(&self, repository: &str, digest: Digest) -> Digest {
+        let repositories = self.lock();
+        let image = repositories.get(repository).and_then(|found| found.images.get(&digest));
+        image.map(platforms).unwrap_or_default().into_iter().next().unwrap_or(digest)
     }
 
     /// Begins an upload; the same name begins the same one.
@@ -259,6 +293,13 @@ pub fn compose(labels: &BTreeMap<String, String>, layers: &[String], by: &str) -
     (config, manifest)
 }
 
+/// The images in an index, the nodes' own platform first; none of a single image.
+fn platforms(image: &Image) -> Vec<Digest> {
+    let Ok(manifest) = serde_json::from_str::<serde_json::Value>(&image.manifest) else { return Vec::new() };
+    let entries = manifest["manifests"].as_array().into_iter().flatten();
+    entries.filter_map(|entry| entry["digest"].as_str()?.parse().ok()).collect()
+}
+
 /// Configuration and layers as the manifest declares them.
 fn declared_size(manifest: &str) -> u64 {
     let Ok(manifest) = serde_json::from_str::<serde_json::Value>(manifest) else { return 0 };
@@ -285,7 +326,7 @@ mod tests {
     #[test]
     fn a_digest_is_the_hash_of_the_manifest_and_tags_never_move() {
         let shape = Shape::gospelib();
-        let registry = Registry::new(&shape, 1);
+        let registry = Registry::new(&shape, 1, false);
         let soaked = registry.build("gospelib-gateway", "c0ffee", "");
         assert_eq!(registry.build("gospelib-gateway", "c0ffee", ""), soaked);
         let rebuilt = registry.build("gospelib-gateway", "c0ffee", "again");

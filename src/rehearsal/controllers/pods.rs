@@ -81,10 +81,10 @@ pub fn resolve(world: &World, pod: &Value) -> Pulled {
     Pulled::Yes(ids)
 }
 
-/// `<repository>@<digest>`.
+/// `<repository>@<digest>`; of an index it is the platform's.
 pub fn image_id(world: &World, image: &ImageRef) -> Option<String> {
     let digest: Digest = if image.name.starts_with(&world.shape.registry()) {
-        world.registry.resolve(image)?
+        world.registry.on_node(image.short_name(), world.registry.resolve(image)?)
     } else {
         image.digest.clone().or_else(|| format!("sha256:{}", sha256(&image.to_string())).parse().ok())?
     };

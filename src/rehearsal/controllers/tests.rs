@@ -34,7 +34,7 @@ impl Stage {
         // World time all but stands still by itself: the test moves it.
         let clock = Clock::scaled_from_now(start, 0.001);
         let dir = tempfile::tempdir().unwrap();
-        let registry = aws::Registry::new(&shape, 1);
+        let registry = aws::Registry::new(&shape, 1, false);
         let (repo, past) = git::create(&dir.path().join("r.git"), &shape, &scenario, &registry, start, 1).unwrap();
         let hub = github::Hub::new(&shape, &scenario, &repo, &past, start, 1);
         let kube = kube::Store::new(clock.clone());

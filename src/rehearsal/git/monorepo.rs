@@ -445,7 +445,7 @@ mod tests {
 
     fn make(shape: &Shape, world: &str, seed: u64) -> (tempfile::TempDir, Repo, Past) {
         let dir = tempfile::tempdir().unwrap();
-        let registry = Registry::new(shape, seed);
+        let registry = Registry::new(shape, seed, false);
         let start = "2025-03-04T09:00:00Z".parse().unwrap();
         let (repo, past) =
             create(&dir.path().join("gospelib.git"), shape, &scenario(world), &registry, start, seed).unwrap();

@@ -19,7 +19,7 @@ pub fn world(knobs: &str) -> (tempfile::TempDir, Arc<World>) {
     let dir = tempfile::tempdir().unwrap();
     let start = "2025-03-04T09:00:00Z".parse().unwrap();
     let (shape, clock) = (Shape::gospelib(), Clock::scaled_from_now(start, 1_000_000.0));
-    let registry = Registry::new(&shape, 1);
+    let registry = Registry::new(&shape, 1, false);
     let path = dir.path().join("gospelib.git");
     let (repo, past) = git::create(&path, &shape, &scenario, &registry, start, 1).unwrap();
     let hub = Hub::new(&shape, &scenario, &repo, &past, start, 1);
