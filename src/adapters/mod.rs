@@ -11,5 +11,6 @@ pub mod postgres;
 pub mod prometheus;
 pub mod reach;
 pub mod retry;
+pub mod site;
 pub mod terraform;
 pub mod webhook;

@@ -15,6 +15,7 @@ pub struct Provision {
 pub enum Action {
     Plan(Plan),
     Drift(Drift),
+    Check(Check),
     Cost(Cost),
     Judge(Judge),
 }
@@ -26,6 +27,10 @@ pub struct Plan {}
 /// Say what changed outside Terraform; ends 18 where something did
 #[derive(Debug, Clone, Args)]
 pub struct Drift {}
+
+/// Look at what an apply left: cluster, nodes, add-ons, outputs, addresses; ends 10 where something is not as it should be
+#[derive(Debug, Clone, Args)]
+pub struct Check {}
 
 /// Compare the runbook's cost table with list prices, and with the last plan
 #[derive(Debug, Clone, Args)]

@@ -284,6 +284,7 @@ fn invocation(global: &Global, env: Env, loaded: Loaded) -> Invocation {
     };
     Invocation {
         cancel: stop_signals("stopping at the next safe point; once more to stop at once"),
+        file: loaded.files.into_iter().next().filter(|file| file.parent() == Some(&loaded.dir)),
         base: loaded.dir,
         config: loaded.config,
         env,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::model::{
-    Announce, App, AppKind, Argo, Aws, Cluster, Config, CostRow, Database, Debt, Environment, Gates, GitHub, Health,
-    Hotfix, Images, Lock, Migrations, Policy, Prometheus, Provision, Reach, Repository, Rollout, Service, TagRun,
-    Watch, Workflow, migrations_table,
+    Announce, App, AppKind, Argo, Aws, Checks, Cluster, Config, CostRow, Database, Debt, Environment, Gates, GitHub,
+    Health, Hotfix, Images, Lock, Migrations, OutputKey, Policy, Prometheus, Provision, Reach, Repository, Rollout,
+    Service, TagRun, Watch, Workflow, migrations_table,
 };
 
 impl Default for Config {
@@ -259,6 +259,24 @@ impl Default for Provision {
                 row("S3 + CloudFront", "—", 5.0, &["aws_s3_bucket", "aws_cloudfront_distribution"], None),
             ],
             policy: Policy::default(),
+            checks: Checks::default(),
+        }
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        let row = |output: &str, key: &str| OutputKey { output: output.into(), key: key.into() };
+        Self {
+            kubernetes_version: None,
+            nodes: 2,
+            outputs: vec![
+                row("cluster_name", "production.cluster.eks"),
+                row("cluster_arn", "production.cluster.arn"),
+                row("ecr_registry", "images.registry"),
+            ],
+            probe: Vec::new(),
+            probe_image: None,
         }
     }
 }

@@ -7,6 +7,7 @@ mod layers;
 pub mod load;
 pub mod model;
 pub mod origin;
+pub mod patch;
 mod problem;
 pub mod reference;
 pub mod schema;

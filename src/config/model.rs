@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 mod provision;
 
-pub use self::provision::{CostRow, Policy, Provision, Rule};
+pub use self::provision::{Checks, CostRow, OutputKey, Policy, Provision, Rule};
 pub use super::span;
 use crate::domain::{ServiceName, TagPattern};
 

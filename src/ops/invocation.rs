@@ -15,6 +15,8 @@ pub struct Invocation {
     pub config: Config,
     /// The directory that relative paths of the configuration start from.
     pub base: PathBuf,
+    /// The configuration file of the repository, where there is one.
+    pub file: Option<PathBuf>,
     pub env: Env,
     pub clock: Clock,
     /// Set by the first Ctrl-C, SIGTERM or SIGHUP.

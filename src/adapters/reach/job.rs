@@ -11,7 +11,7 @@ use crate::error::{Class, Error, Result};
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 /// When the cluster ends, and then deletes, a Job that we were killed before deleting. curl ends by itself. Generous, because
 /// the cluster counts it by its own clock, and a rehearsed one runs fast.
-const LEFT_BEHIND: Duration = Duration::from_hours(24);
+pub(super) const LEFT_BEHIND: Duration = Duration::from_hours(24);
 /// What curl writes after the body.
 const MARK: &str = "gospel-release-answer:";
 

@@ -3,6 +3,7 @@
 //! <https://developer.hashicorp.com/terraform/cli/commands>; OpenTofu takes the same arguments.
 
 mod event;
+mod output;
 mod required;
 mod run;
 
@@ -17,6 +18,7 @@ use crate::error::{Class, Error, Kind, Result};
 use crate::process::{self, Program};
 
 pub use event::{Diagnostic, Hook, Message, Severity};
+pub use output::Output;
 pub use run::{Mode, Planned};
 
 /// Tried in this order where none is configured.

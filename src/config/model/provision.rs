@@ -40,6 +40,33 @@ pub struct Provision {
     /// The runbook's cost table, which is the layout of ours; `size` is priced where there is no plan.
     pub cost_table: Vec<CostRow>,
     pub policy: Policy,
+    pub checks: Checks,
+}
+
+/// What is looked at after an apply, beside what other parts of this file name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checks {
+    /// Kubernetes' version that the cluster and its node groups should have, such as `1.33`; not checked where it is not set.
+    pub kubernetes_version: Option<String>,
+    /// How many nodes must be ready.
+    pub nodes: u32,
+    /// Outputs of the root module, and the keys of this file that they fill.
+    pub outputs: Vec<OutputKey>,
+    /// Outputs of the form `host:port` that must take a connection from inside the cluster.
+    pub probe: Vec<String>,
+    /// An image that has `curl`, for the short Job that connects; without it nothing is probed.
+    pub probe_image: Option<String>,
+}
+
+/// An output, and the key that it fills.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutputKey {
+    /// The output's name.
+    pub output: String,
+    /// The key of this file: `production.cluster.arn`.
+    pub key: String,
 }
 
 /// What plans are refused for. The built-in rules are on; docs/provision.md lists them.

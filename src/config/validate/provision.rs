@@ -1,7 +1,7 @@
 //! Infrastructure: directory, program, limits and rules.
 
 use super::Check;
-use crate::config::model::{Policy, Provision};
+use crate::config::model::{Checks, Policy, Provision};
 use crate::config::tree::Path;
 use crate::domain::provision::{WHOLE, built_in};
 
@@ -31,6 +31,19 @@ pub(super) fn provision(check: &mut Check<'_>, provision: &Provision) {
         check.unless(right, &table.index(index).key("monthly"), "it must not be below 0");
     }
     policy(check, &path.key("policy"), &provision.policy);
+    checks(check, &path.key("checks"), &provision.checks);
+}
+
+fn checks(check: &mut Check<'_>, path: &Path, checks: &Checks) {
+    let outputs = path.key("outputs");
+    check.unique(&outputs, "key", checks.outputs.iter().map(|row| row.key.as_str()));
+    for (index, row) in checks.outputs.iter().enumerate() {
+        check.not_blank(&outputs.index(index).key("output"), &row.output);
+        check.not_blank(&outputs.index(index).key("key"), &row.key);
+    }
+    for (index, name) in checks.probe.iter().enumerate() {
+        check.not_blank(&path.key("probe").index(index), name);
+    }
 }
 
 fn policy(check: &mut Check<'_>, path: &Path, policy: &Policy) {

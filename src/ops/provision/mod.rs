@@ -1,6 +1,8 @@
 //! `provision`: a Terraform plan that a person can judge.
 
+mod after;
 mod block;
+mod check;
 mod cost;
 mod drift;
 mod elsewhere;
@@ -23,6 +25,7 @@ pub use store::{Kept, Plans, sha256};
 pub async fn provision(invocation: &mut Invocation, action: &Action, out: &mut Out, output: Output) -> Result<u8> {
     match action {
         Action::Plan(_) => plan::plan(invocation, out, output).await,
+        Action::Check(_) => check::run(invocation, out, output).await,
         Action::Drift(_) => drift::drift(invocation, out, output).await,
         Action::Cost(args) => cost::cost(invocation, args, out, output),
         Action::Judge(args) => elsewhere::elsewhere(invocation, args, out, output),

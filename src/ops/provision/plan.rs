@@ -14,6 +14,7 @@ use crate::domain::{CommitSha, Evidence, WorldKind, count};
 use crate::engine::{Event, Listener, Record, SeenEvent};
 use crate::error::{Attempting, Error, Kind, Result};
 use crate::ops::Invocation;
+use crate::process;
 use crate::ui::out::Out;
 
 use super::measure::{denied, judged, measure};
@@ -84,11 +85,6 @@ pub(super) fn plans(invocation: &Invocation) -> Result<Plans> {
 
 /// Finds the program, initialises, plans, judges, and writes the record. What fails leaves no plan behind.
 pub(super) async fn make(invocation: &mut Invocation, mode: Mode) -> Result<Made> {
-    if invocation.kind == WorldKind::Rehearsal {
-        // Terraform would ask registries and providers that no rehearsal stands in for.
-        return Err(Error::usage("planning is not rehearsed: Terraform would reach past the rehearsal")
-            .hint("gospel-release provision judge FILE judges any plan, in a rehearsal too"));
-    }
     let place = Place::find(invocation)?;
     let account = account(invocation).await?;
     let profile = invocation.config.production.aws.profile.clone();
@@ -100,6 +96,11 @@ pub(super) async fn make(invocation: &mut Invocation, mode: Mode) -> Result<Made
         kept.remove();
     }
     made
+}
+
+/// The root module's directory.
+pub(super) fn root_module(invocation: &Invocation) -> Result<PathBuf> {
+    Place::find(invocation).map(|place| place.dir)
 }
 
 /// Where the root module is, and what Git says about it.
@@ -147,6 +148,18 @@ async fn account(invocation: &Invocation) -> Result<Option<String>> {
     Ok(Some(identity.account))
 }
 
+/// What is said of a program that is not what it is called.
+fn rehearsed(kind: WorldKind, terraform: &Terraform) -> Option<String> {
+    if kind != WorldKind::Rehearsal {
+        return None;
+    }
+    let found = process::find(terraform.program()).and_then(|path| path.canonicalize().ok())?;
+    let ours = std::env::current_exe().and_then(|path| path.canonicalize()).ok()?;
+    let said = "planned by the rehearsal's stand-in for Terraform, on a rehearsed AWS: it evaluates this module, and knows few \
+                types of resources";
+    (found == ours).then(|| said.to_owned())
+}
+
 struct Making {
     terraform: Terraform,
     place: Place,
@@ -161,6 +174,7 @@ impl Making {
         let settings = invocation.config.provision.clone();
         let measure = measure(invocation)?;
         let mut notes = Vec::new();
+        notes.extend(rehearsed(invocation.kind, &terraform));
         let mut show = Progress::new(invocation.listener.as_mut(), "init", &format!("{} init", terraform.name()));
         let lock_written = terraform.init(&invocation.cancel, |line| show.line(line)).await?;
         show.done(&format!("{} {}", terraform.name(), terraform.version()));
