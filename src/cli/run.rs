@@ -30,8 +30,8 @@ pub fn main() -> ExitCode {
     let name = args.next().unwrap_or_default().to_string_lossy().into_owned();
     // kube panics when two TLS providers are compiled in and none was chosen; a second choice is no error.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    if let Some(ended) = crate::rehearsal::programs::main_as(&name, &args.collect::<Vec<_>>()) {
-        return ui::out::stand_in(&ended.stdout, &ended.stderr, ended.code);
+    if let Some(code) = stand_in(&name, &args.collect::<Vec<_>>()) {
+        return code;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -47,6 +47,18 @@ pub fn main() -> ExitCode {
     // A blocking read that nobody waits for any more (a prompt, a name lookup) must not hold the process.
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+/// A program of the rehearsal, where we were started under its name.
+fn stand_in(name: &str, args: &[std::ffi::OsString]) -> Option<ExitCode> {
+    use crate::rehearsal::programs::{Surroundings, main_as};
+    let env = Env::of_process();
+    let clock = env.get(CLOCK).and_then(Clock::from_env).unwrap_or_else(Clock::real);
+    let (mut out, mut err) = ui::out::streams();
+    let get = |name: &str| env.get(name).map(str::to_owned);
+    let around = Surroundings { env: &get, clock, out: &mut out, err: &mut err };
+    let ended = main_as(name, args, around)?;
+    Some(ui::out::stand_in(&ended.stdout, &ended.stderr, ended.code))
 }
 
 fn told(error: &Error, style: Style) -> ExitCode {

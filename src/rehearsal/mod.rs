@@ -8,6 +8,7 @@ pub mod controllers;
 pub mod faults;
 pub mod git;
 pub mod github;
+pub mod infrastructure;
 pub mod kube;
 pub mod kubelet;
 pub mod measure;

@@ -6,14 +6,17 @@ mod builder;
 mod docker;
 mod migrate;
 mod push;
+pub mod terraform;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 pub use self::builder::Settings;
 use super::scenario::BuilderFault;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::process;
 
@@ -26,7 +29,7 @@ pub struct Ended {
 }
 
 /// Programs that have a stand-in.
-pub const NAMES: [&str; 4] = ["migrate", "docker", "buildah", "podman"];
+pub const NAMES: [&str; 5] = ["migrate", "docker", "buildah", "podman", "terraform"];
 
 /// Where [`install`] leaves what the builders need to know, beside their directory.
 const SETTINGS: &str = "builder.json";
@@ -59,23 +62,36 @@ const NEEDED: [&str; 24] = [
     "psql",
 ];
 
+/// What a stand-in has of the process that it runs in.
+pub struct Surroundings<'a> {
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// World time.
+    pub clock: Clock,
+    /// For what is printed while it runs.
+    pub out: &'a mut dyn Write,
+    pub err: &'a mut dyn Write,
+}
+
 /// Behaves as the program `argv0` (its file name is what counts) does with these arguments; `None` when it is not one
 /// of [`NAMES`]. Call it outside a Tokio runtime.
 #[must_use]
-pub fn main_as(argv0: &str, args: &[OsString]) -> Option<Ended> {
+pub fn main_as(argv0: &str, args: &[OsString], around: Surroundings<'_>) -> Option<Ended> {
     let name = Path::new(argv0).file_name()?.to_str()?;
     let name = NAMES.into_iter().find(|known| *known == name)?;
     let args: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Some(match runtime {
-        Ok(runtime) => runtime.block_on(run(name, argv0, &args)),
+        Ok(runtime) => runtime.block_on(run(name, argv0, &args, around)),
         Err(error) => Ended { code: 1, stderr: format!("error: {error}\n"), ..Ended::default() },
     })
 }
 
-async fn run(name: &str, argv0: &str, args: &[String]) -> Ended {
+async fn run(name: &str, argv0: &str, args: &[String], around: Surroundings<'_>) -> Ended {
     if name == "migrate" {
         return migrate::run(args).await;
+    }
+    if name == "terraform" {
+        return infrastructure(home(name, argv0).unwrap_or_default(), args, around).await;
     }
     let engine = home(name, argv0).and_then(|home| builder::Engine::open(&home));
     match engine {
@@ -88,24 +104,34 @@ async fn run(name: &str, argv0: &str, args: &[String]) -> Ended {
     }
 }
 
+async fn infrastructure(home: PathBuf, args: &[String], around: Surroundings<'_>) -> Ended {
+    let Surroundings { env, clock, out, err } = around;
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let who = format!("{}@{host}", env("USER").unwrap_or_else(|| "somebody".to_owned()));
+    let dir = PathBuf::from(".");
+    let code = terraform::run(terraform::Surroundings { home, dir, env, clock, who, out, err }, args).await;
+    Ended { code, ..Ended::default() }
+}
+
 /// The directory with the settings: above the one in which the stand-in was found.
 fn home(name: &str, argv0: &str) -> Option<PathBuf> {
     let program = if argv0.contains('/') { PathBuf::from(argv0) } else { process::find(name)? };
     Some(program.parent()?.parent()?.to_owned())
 }
 
-/// Puts a symbolic link to `program` into `dir` for each stand-in that the scenario has, and the builders' settings
-/// beside it.
-pub fn install(dir: &Path, program: &Path, settings: &Settings) -> Result<()> {
+/// Puts a symbolic link to `program` into `dir` for each stand-in but `without`, and the builders' settings beside it.
+pub fn install(dir: &Path, program: &Path, settings: &Settings, without: &[&str]) -> Result<()> {
     use std::os::unix::fs::symlink;
     let failed = |error| Error::outside(format!("set up stand-ins in {}", dir.display())).because(error);
     std::fs::create_dir_all(dir).map_err(failed)?;
     let absent = settings.fault == BuilderFault::Absent;
-    for name in NAMES.iter().filter(|name| !absent || !["buildah", "podman"].contains(name)) {
+    let builders: &[&str] = if absent { &["buildah", "podman"] } else { &[] };
+    for name in NAMES.iter().filter(|name| !builders.contains(name) && !without.contains(name)) {
         symlink(program, dir.join(name)).map_err(failed)?;
     }
     if absent {
-        for (name, found) in NEEDED.iter().filter_map(|name| Some((name, process::find(name)?))) {
+        let missing = NEEDED.iter().filter(|name| !dir.join(name).exists());
+        for (name, found) in missing.filter_map(|name| Some((name, process::find(name)?))) {
             symlink(found, dir.join(name)).map_err(failed)?;
         }
     }

@@ -51,6 +51,13 @@ const FILES: &[(&str, &str)] = &[
     ("build-fails", include_str!("scenarios/build-fails.yaml")),
     ("push-denied", include_str!("scenarios/push-denied.yaml")),
     ("multi-platform", include_str!("scenarios/multi-platform.yaml")),
+    ("plan-clean", include_str!("scenarios/plan-clean.yaml")),
+    ("plan-destroys-database", include_str!("scenarios/plan-destroys-database.yaml")),
+    ("plan-over-budget", include_str!("scenarios/plan-over-budget.yaml")),
+    ("plan-stale", include_str!("scenarios/plan-stale.yaml")),
+    ("apply-fails-midway", include_str!("scenarios/apply-fails-midway.yaml")),
+    ("state-locked", include_str!("scenarios/state-locked.yaml")),
+    ("drift", include_str!("scenarios/drift.yaml")),
 ];
 
 /// One YAML file under `scenarios/`, compiled in.
@@ -123,6 +130,8 @@ pub struct Knobs {
     pub images: ImageFault,
     /// How docker, buildah and podman fare on the machine of the person who ships a hotfix.
     pub builder: BuilderFault,
+    /// What Terraform finds.
+    pub infrastructure: Infrastructure,
     /// Others push to main while we work, and a push of ours is refused once.
     pub git_race: bool,
     /// The configured cluster ARN is not the one that answers.
@@ -316,6 +325,61 @@ pub enum BuilderFault {
     Fails,
 }
 
+/// What Terraform plans in this world, and what exists.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Infrastructure {
+    pub module: Module,
+    /// What main wants and nobody has applied yet: changes of the module's text.
+    pub wants: Vec<Edit>,
+    /// What somebody changed by hand.
+    pub by_hand: Vec<ByHand>,
+    pub colleague: Option<Colleague>,
+    /// `user@host` of somebody whose apply holds the state's lock, until they are done (`urls.control`).
+    pub locked_by: Option<String>,
+}
+
+/// Which root module the repository has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Module {
+    /// The runbook's infrastructure. No provider can be had in a rehearsal: the stand-in plans it.
+    #[default]
+    Aws,
+    /// Terraform's own `terraform_data`: Terraform itself plans it, where it is installed.
+    BuiltIn,
+}
+
+/// A text that stands in the module once, and what stands there instead.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    pub from: String,
+    pub to: String,
+}
+
+/// Something that was changed outside Terraform.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByHand {
+    /// `aws_db_instance.postgres`.
+    pub address: String,
+    /// Attributes as they are now; without any, it is gone.
+    #[serde(default)]
+    pub set: BTreeMap<String, serde_json::Value>,
+}
+
+/// Somebody who applies a change of their own, once, after a plan was made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Colleague {
+    /// `user@host`.
+    pub who: String,
+    /// World time from the plan to their apply.
+    pub after: String,
+    pub edits: Vec<Edit>,
+}
+
 /// An image that is no longer there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -346,7 +410,7 @@ mod tests {
             assert!(scenario.exit.contains_key("promote"), "{file}");
             assert!(!scenario.breaks.is_empty() && !scenario.engineer.is_empty(), "{file}");
         }
-        assert_eq!(FILES.len(), 42);
+        assert_eq!(FILES.len(), 49);
         assert!(Scenario::named("clean").unwrap().world.soak.hours > 24.0);
     }
 

@@ -32,7 +32,7 @@ use super::switches::{self, Switches};
 use super::traffic::Traffic;
 use super::webhook::Webhook;
 use super::world::Past;
-use super::{Scenario, World, git, kubelet, prometheus};
+use super::{Scenario, World, git, infrastructure, kubelet, prometheus};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
@@ -149,12 +149,16 @@ impl Rehearsal {
             access_key: ACCESS_KEY.into(),
             fault: options.scenario.world.builder,
         };
-        programs::install(&layout.bin(), &program, &settings)?;
+        let planned = &options.scenario.world.infrastructure;
+        let without: &[&str] = if infrastructure::is_planned_by_the_real_one(planned) { &["terraform"] } else { &[] };
+        programs::install(&layout.bin(), &program, &settings, without)?;
 
         // The clock is held meanwhile: at an hour a second, making the past would cost the morning.
         let (scenario, seed, start) = (options.scenario.clone(), options.seed, start());
         let (registry, repo, past) = past(layout.clone(), shape.clone(), scenario.clone(), start, seed).await?;
+        files::terraform_config(&layout)?;
         files::clone(&layout, &repo, &at.git).await?;
+        infrastructure::past(&layout.root, &layout.checkout(), &shape, &scenario.world.infrastructure)?;
         let databases = databases(&shape, &repo, &past);
         databases.serve_at(&at.databases);
         let hub = Hub::new(&shape, &scenario, &repo, &past, start, seed);
@@ -188,6 +192,7 @@ impl Rehearsal {
         let mut servers = JoinSet::new();
         listeners.serve(&world, &webhook, identities, &at, &mut servers);
         servers.spawn(Traffic::keep_observing(world.clone()));
+        servers.spawn(infrastructure::others(world.clone(), layout.root.clone(), layout.checkout()));
         let manifest = manifest(&world, &layout, &at);
         let controllers = controllers::start(world.clone());
         Ok(Self { world, webhook, manifest, servers, _controllers: controllers, _dir: dir })
@@ -422,6 +427,8 @@ fn environment(world: &World, layout: &Layout, at: &Endpoints) -> BTreeMap<Strin
         ("GIT_TERMINAL_PROMPT", "0".to_owned()),
         ("NO_PROXY", "127.0.0.1,localhost".to_owned()),
         ("no_proxy", "127.0.0.1,localhost".to_owned()),
+        ("CHECKPOINT_DISABLE", "1".to_owned()),
+        ("TF_CLI_CONFIG_FILE", path(layout.terraform_config())),
         ("PATH", search_path(world, &layout.bin())),
     ]
     .into_iter()

@@ -18,17 +18,22 @@ use super::{Scenario, World};
 pub struct Switches {
     git_down: AtomicBool,
     argo_down: AtomicBool,
+    state_locked: AtomicBool,
 }
 
 /// Names of the switchable faults.
-const NAMES: [&str; 2] = ["git-down", "argo-down"];
+const NAMES: [&str; 3] = ["git-down", "argo-down", "state-locked"];
 
 impl Switches {
     /// As the scenario begins.
     #[must_use]
     pub fn new(scenario: &Scenario) -> Self {
         let knobs = &scenario.world;
-        Self { git_down: knobs.git_down.into(), argo_down: knobs.argo.down.into() }
+        Self {
+            git_down: knobs.git_down.into(),
+            argo_down: knobs.argo.down.into(),
+            state_locked: knobs.infrastructure.locked_by.is_some().into(),
+        }
     }
 
     /// Whether the Git hosting and its API are out of order.
@@ -43,10 +48,17 @@ impl Switches {
         self.argo_down.load(Ordering::Relaxed)
     }
 
+    /// Whether somebody holds the lock of Terraform's state.
+    #[must_use]
+    pub fn state_locked(&self) -> bool {
+        self.state_locked.load(Ordering::Relaxed)
+    }
+
     fn named(&self, name: &str) -> Option<&AtomicBool> {
         match name {
             "git-down" => Some(&self.git_down),
             "argo-down" => Some(&self.argo_down),
+            "state-locked" => Some(&self.state_locked),
             _ => None,
         }
     }

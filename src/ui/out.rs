@@ -89,6 +89,12 @@ impl Out {
     }
 }
 
+/// Where a stand-in program prints while it runs.
+#[must_use]
+pub fn streams() -> (io::Stdout, io::Stderr) {
+    (io::stdout(), io::stderr())
+}
+
 /// What a stand-in program printed, and its exit code.
 #[must_use]
 pub fn stand_in(stdout: &str, stderr: &str, code: u8) -> std::process::ExitCode {

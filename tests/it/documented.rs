@@ -1,5 +1,5 @@
 //! What `rehearse list` says of a scenario holds: every command that it names ends as it says. What the world is afterwards is
-//! asserted where the scenario's story is told: scenarios.rs, incidents.rs, hotfix.rs and hotfix_finish.rs.
+//! asserted where the scenario's story is told: scenarios.rs, incidents.rs, hotfix.rs, hotfix_finish.rs and provision.rs.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -60,7 +60,7 @@ macro_rules! scenarios {
             holds($scenario);
         })*
 
-        /// The scenarios of an incident; those of a release are in scenarios.rs.
+        /// The scenarios of an incident or of the infrastructure; those of a release are in scenarios.rs.
         pub const FOR_ROLLBACK_AND_HOTFIX: &[&str] = &[$($scenario),*];
     };
 }
@@ -85,4 +85,11 @@ scenarios! {
     build_fails: "build-fails";
     push_denied: "push-denied";
     multi_platform: "multi-platform";
+    plan_clean: "plan-clean";
+    plan_destroys_database: "plan-destroys-database";
+    plan_over_budget: "plan-over-budget";
+    plan_stale: "plan-stale";
+    apply_fails_midway: "apply-fails-midway";
+    state_locked: "state-locked";
+    drift: "drift";
 }

@@ -76,13 +76,3 @@ fn an_empty_repository_has_questions_and_a_directory_outside_is_refused() {
     assert!(document["questions"].as_array().unwrap().iter().any(|one| one["key"] == "services"), "{document}");
     assert_eq!(tool(&dir, &["config", "check"]).exit, 0);
 }
-
-#[test]
-fn terraform_does_not_reach_past_a_rehearsal() {
-    let world = World::of("clean");
-    for verb in ["plan", "drift"] {
-        let ran = world.tool(&["provision", verb]);
-        assert!(ran.exit == 2 && ran.stderr.contains("is not rehearsed"), "{ran}");
-    }
-    assert_eq!(world.tool(&["provision", "cost"]).exit, 0);
-}

@@ -15,6 +15,7 @@ mod house;
 mod incidents;
 mod init;
 mod plans;
+mod provision;
 mod reference;
 mod requests;
 mod scenarios;

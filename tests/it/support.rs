@@ -43,9 +43,28 @@ impl World {
         Self::start(&[&["rehearse", "serve", scenario], flags].concat())
     }
 
+    /// Serves `scenario` on a machine with these programs, and no others.
+    pub fn serve_with_only(scenario: &str, programs: &[&str]) -> Self {
+        Self::start_with(&["rehearse", "serve", scenario], programs)
+    }
+
     fn start(args: &[&str]) -> Self {
+        Self::start_with(args, &[])
+    }
+
+    fn start_with(args: &[&str], programs: &[&str]) -> Self {
         let home = TempDir::new().expect("a temporary directory");
-        let mut child = Command::new(BIN)
+        let mut command = Command::new(BIN);
+        if !programs.is_empty() {
+            let (own, path) = (home.path().join("programs"), std::env::var_os("PATH").expect("PATH"));
+            std::fs::create_dir(&own).expect("a directory");
+            for program in programs {
+                let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.exists());
+                std::os::unix::fs::symlink(found.expect(program), own.join(program)).expect("a link");
+            }
+            command.env("PATH", own);
+        }
+        let mut child = command
             .args(args)
             .env("HOME", home.path())
             .stdout(Stdio::piped())

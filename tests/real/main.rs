@@ -14,3 +14,4 @@ mod kustomize;
 mod postgres;
 mod prometheus;
 mod terraform;
+mod terraform_stand_in;

@@ -1,5 +1,7 @@
 //! EKS: what a cluster is made of.
 
+use aws_sdk_eks::types::{AddonIssueCode, NodegroupIssueCode};
+
 use super::client::Aws;
 use super::errors::sdk_error;
 use crate::error::Result;
@@ -37,11 +39,13 @@ impl Aws {
             let answer = asked.await?;
             let group = answer.nodegroup();
             let issues = group.and_then(|group| group.health()).map_or(&[][..], |health| health.issues());
-            let issue = |code: Option<&str>, message: Option<&str>| said(code, message);
             parts.push(EksPart {
                 status: group.and_then(|group| group.status()).map_or("", |status| status.as_str()).to_owned(),
                 version: group.and_then(|group| group.version()).unwrap_or_default().to_owned(),
-                issues: issues.iter().map(|one| issue(one.code().map(|code| code.as_str()), one.message())).collect(),
+                issues: issues
+                    .iter()
+                    .map(|one| said(one.code().map(NodegroupIssueCode::as_str), one.message()))
+                    .collect(),
                 name,
             });
         }
@@ -78,11 +82,10 @@ impl Aws {
             let answer = asked.await?;
             let addon = answer.addon();
             let issues = addon.and_then(|addon| addon.health()).map_or(&[][..], |health| health.issues());
-            let issue = |code: Option<&str>, message: Option<&str>| said(code, message);
             parts.push(EksPart {
                 status: addon.and_then(|addon| addon.status()).map_or("", |status| status.as_str()).to_owned(),
                 version: addon.and_then(|addon| addon.addon_version()).unwrap_or_default().to_owned(),
-                issues: issues.iter().map(|one| issue(one.code().map(|code| code.as_str()), one.message())).collect(),
+                issues: issues.iter().map(|one| said(one.code().map(AddonIssueCode::as_str), one.message())).collect(),
                 name,
             });
         }

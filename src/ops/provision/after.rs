@@ -42,7 +42,7 @@ pub(super) enum Found {
 /// Everything that was looked at.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Checks {
-    pub checks: Vec<Check>,
+    pub all: Vec<Check>,
     /// A change of the configuration that the outputs suggest, as a unified diff; empty where there is none.
     pub patch: String,
     /// What that diff cannot show: `key: value`.
@@ -92,7 +92,7 @@ pub(super) async fn after(invocation: &Invocation, terraform: &Terraform) -> Res
         Err(error) => checks.push(failed("outputs", &error)),
     }
     checks.extend(sites);
-    Ok(Checks { checks, patch: patch.0, by_hand: patch.1 })
+    Ok(Checks { all: checks, patch: patch.0, by_hand: patch.1 })
 }
 
 /// The cluster as EKS and Kubernetes see it; and the connection to it, where there is one.
@@ -271,35 +271,35 @@ async fn sites(invocation: &Invocation) -> Vec<Check> {
 impl Checks {
     /// Those that are not as they should be.
     pub fn wrong(&self) -> impl Iterator<Item = &Check> {
-        self.checks.iter().filter(|check| check.found == Found::Wrong)
+        self.all.iter().filter(|check| check.found == Found::Wrong)
     }
 
     /// As text, at most 80 columns where names allow; the diff as it is.
     pub fn text(&self, style: Style) -> String {
         let (checks, patch) = self.blocks();
         let Some(patch) = patch else { return checks.text(style) };
-        let diff: String = self.patch.lines().map(|line| format!("{}\n", printable(line))).collect();
-        checks.text(style) + &patch.text(style) + &diff
+        let diff: Vec<_> = self.patch.lines().map(printable).collect();
+        let end = if diff.is_empty() { "" } else { "\n" };
+        checks.text(style) + &patch.text(style) + &diff.join("\n") + end
     }
 
     /// As Markdown of the GitHub flavour.
     pub fn markdown(&self) -> String {
         let (checks, patch) = self.blocks();
         let Some(patch) = patch else { return checks.markdown() };
-        let lines = self.patch.lines().map(|line| format!("{}\n", printable(line).replace("```", "'''")));
-        let diff = lines.collect::<String>();
-        let diff = if diff.is_empty() { diff } else { format!("```diff\n{diff}```\n\n") };
+        let lines: Vec<String> = self.patch.lines().map(|line| printable(line).replace("```", "'''")).collect();
+        let diff = if lines.is_empty() { String::new() } else { format!("```diff\n{}\n```\n\n", lines.join("\n")) };
         checks.markdown() + &patch.markdown() + &diff
     }
 
     fn blocks(&self) -> (Block, Option<Block>) {
         let bad = self.wrong().count();
-        let left = self.checks.iter().filter(|check| check.found == Found::NotChecked).count();
-        let all = self.checks.len() - left;
+        let left = self.all.iter().filter(|check| check.found == Found::NotChecked).count();
+        let all = self.all.len() - left;
         let tone = if bad > 0 { Tone::Bad } else { Tone::Good };
         let mut block =
             Block::new(format!("CHECKS: {} of {all} as they should be, {left} not checked", all - bad), tone);
-        for check in &self.checks {
+        for check in &self.all {
             let Check { about, found, said } = check;
             match found {
                 Found::Right => block.item("✓", format!("{about}: {said}"), Vec::new()),

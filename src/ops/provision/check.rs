@@ -28,7 +28,7 @@ pub(super) fn show(checks: &Checks, out: &mut Out, output: Output) -> Result<u8>
     match output {
         Output::Json => {
             out.json(&json!({
-                "checks": checks.checks, "patch": checks.patch, "by_hand": checks.by_hand, "exit": exit,
+                "checks": checks.all, "patch": checks.patch, "by_hand": checks.by_hand, "exit": exit,
             }))?;
             return Ok(exit);
         }

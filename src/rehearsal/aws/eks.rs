@@ -10,10 +10,15 @@ use serde_json::{Value, json};
 use super::router::{Cluster, account_of_caller};
 use super::wire::{Call, Fault, page, seconds};
 use crate::rehearsal::World;
+use crate::rehearsal::infrastructure::cloud;
+use crate::rehearsal::programs::terraform::Cloud;
 
+/// The node group of a cluster that nobody rehearsed making.
 const NODE_GROUP: &str = "general";
+/// Kubernetes' version, where nobody rehearsed another one.
+const VERSION: &str = "1.33";
 const ADDONS: [(&str, &str); 3] =
-    [("coredns", "v1.11.4-eksbuild.2"), ("kube-proxy", "v1.31.3-eksbuild.2"), ("vpc-cni", "v1.19.2-eksbuild.1")];
+    [("coredns", "v1.12.1-eksbuild.2"), ("kube-proxy", "v1.33.0-eksbuild.2"), ("vpc-cni", "v1.19.5-eksbuild.1")];
 
 pub(super) fn answer(world: &World, clusters: &[Cluster], call: &Call) -> Result<Value, Fault> {
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
@@ -35,12 +40,19 @@ pub(super) fn answer(world: &World, clusters: &[Cluster], call: &Call) -> Result
         return Err(Fault::new(404, "ResourceNotFoundException", format!("No cluster found for name: {name}.")));
     };
     let of = Named { name, account };
+    let there = cloud(world);
     match &path[2..] {
-        [] => Ok(json!({ "cluster": describe(world, cluster, &of) })),
-        ["node-groups"] => page(call, vec![json!(NODE_GROUP)], "nodegroups"),
-        ["node-groups", NODE_GROUP] => Ok(json!({ "nodegroup": node_group(world, &of) })),
+        [] => Ok(json!({ "cluster": describe(world, cluster, &of, &there) })),
+        ["node-groups"] => page(
+            call,
+            node_groups(world, &of, &there).iter().map(|one| one["nodegroupName"].clone()).collect(),
+            "nodegroups",
+        ),
         ["node-groups", name] => {
-            Err(Fault::new(404, "ResourceNotFoundException", format!("No node group found for name: {name}.")))
+            let found = node_groups(world, &of, &there).into_iter().find(|one| one["nodegroupName"] == **name);
+            let missing =
+                || Fault::new(404, "ResourceNotFoundException", format!("No node group found for name: {name}."));
+            Ok(json!({ "nodegroup": found.ok_or_else(missing)? }))
         }
         ["addons"] => page(call, ADDONS.iter().map(|(name, _)| json!(name)).collect(), "addons"),
         ["addons", name] => match ADDONS.iter().find(|(known, _)| known == name) {
@@ -65,13 +77,19 @@ fn created(world: &World) -> f64 {
     seconds(world.past.candidate.at - Duration::from_hours(400 * 24))
 }
 
-fn describe(world: &World, cluster: &Cluster, of: &Named) -> Value {
+/// The cluster as Terraform made it, where it did.
+fn made<'a>(there: &'a Cloud, of: &Named) -> Option<&'a Value> {
+    there.all("aws_eks_cluster").find(|cluster| cluster["name"] == of.name)
+}
+
+fn describe(world: &World, cluster: &Cluster, of: &Named, there: &Cloud) -> Value {
     let name = of.name;
+    let version = made(there, of).and_then(|made| made["version"].as_str()).unwrap_or(VERSION);
     json!({
         "name": name,
         "arn": arn(world, of, &format!("cluster/{name}")),
         "createdAt": created(world),
-        "version": "1.31",
+        "version": version,
         "endpoint": cluster.endpoint,
         "roleArn": format!("arn:aws:iam::{}:role/{name}-cluster", of.account),
         "resourcesVpcConfig": {
@@ -91,18 +109,34 @@ fn describe(world: &World, cluster: &Cluster, of: &Named) -> Value {
     })
 }
 
-fn node_group(world: &World, of: &Named) -> Value {
+/// The node groups of a cluster: those that Terraform made, or the one that was always there.
+fn node_groups(world: &World, of: &Named, there: &Cloud) -> Vec<Value> {
+    let made: Vec<&Value> = there.all("aws_eks_node_group").filter(|group| group["cluster_name"] == of.name).collect();
+    if made.is_empty() {
+        let scaling = json!({ "minSize": 2, "maxSize": 4, "desiredSize": 2 });
+        return vec![node_group(world, of, NODE_GROUP, VERSION, &scaling)];
+    }
+    let text = |group: &Value, name: &str, default: &str| group[name].as_str().unwrap_or(default).to_owned();
+    let group = |group: &Value| {
+        let wanted = &group["scaling_config"][0];
+        let scaling = json!({ "minSize": wanted["min_size"], "maxSize": wanted["max_size"], "desiredSize": wanted["desired_size"] });
+        node_group(world, of, &text(group, "node_group_name", NODE_GROUP), &text(group, "version", VERSION), &scaling)
+    };
+    made.into_iter().map(group).collect()
+}
+
+fn node_group(world: &World, of: &Named, group: &str, version: &str, scaling: &Value) -> Value {
     let name = of.name;
     json!({
-        "nodegroupName": NODE_GROUP,
-        "nodegroupArn": arn(world, of, &format!("nodegroup/{name}/{NODE_GROUP}/5ec0ffee")),
+        "nodegroupName": group,
+        "nodegroupArn": arn(world, of, &format!("nodegroup/{name}/{group}/5ec0ffee")),
         "clusterName": name,
-        "version": "1.31",
-        "releaseVersion": "1.31.4-20250203",
+        "version": version,
+        "releaseVersion": format!("{version}.1-20250610"),
         "createdAt": created(world),
         "status": "ACTIVE",
         "capacityType": "ON_DEMAND",
-        "scalingConfig": { "minSize": 2, "maxSize": 4, "desiredSize": 2 },
+        "scalingConfig": scaling,
         "instanceTypes": ["t3.medium"],
         "amiType": "AL2023_x86_64_STANDARD",
         "health": { "issues": [] },

@@ -86,12 +86,27 @@ async fn request(world: Arc<World>, pod: Value) {
     });
 }
 
+/// `curl telnet://…`: an open connection is waited on until the time is over. Only what Terraform made is there.
+fn connect(world: &World, host: &str, port: u16, curl: &Curl) -> (u8, String) {
+    let there = super::super::infrastructure::cloud(world).listens(host, port);
+    let form = curl.write_out.as_deref().unwrap_or_default();
+    let written = form.replace("%{time_connect}", if there { "0.003120" } else { "0.000000" });
+    if there {
+        (28, format!("{written}curl: (28) Time-out\n"))
+    } else {
+        (6, format!("{written}curl: (6) Could not resolve host: {host}\n"))
+    }
+}
+
 /// Exit code and output, as `curl` has them.
 async fn fetch(world: &Arc<World>, pod: &Value, curl: &Curl) -> (u8, String) {
     let url = if curl.url.contains("://") { curl.url.clone() } else { format!("http://{}", curl.url) };
     let Ok(url) = url.parse::<url::Url>() else { return (3, "curl: (3) URL rejected\n".into()) };
     let host = url.host_str().unwrap_or_default().to_owned();
     let port = url.port_or_known_default().unwrap_or(80);
+    if url.scheme() == "telnet" {
+        return connect(world, &host, port, curl);
+    }
     let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let request = http::Request::builder()
         .method(curl.method.as_str())

@@ -84,7 +84,7 @@ fn node(world: &World, zone: &str, host: &str, start: Timestamp, founded: &str) 
             "node.kubernetes.io/instance-type": "t3.medium",
             "topology.kubernetes.io/region": region,
             "topology.kubernetes.io/zone": format!("{region}{zone}"),
-            "eks.amazonaws.com/nodegroup": "default",
+            "eks.amazonaws.com/nodegroup": "general",
         }},
         "spec": { "providerID": format!("aws:///{region}{zone}/i-0{:016x}", super::object::fnv(&[host])) },
         "status": {

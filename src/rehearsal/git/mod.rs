@@ -6,5 +6,5 @@ mod overlay;
 mod receive;
 mod repo;
 
-pub use monorepo::{BOT, author, create, sha_tag};
+pub use monorepo::{BOT, author, create, fill, sha_tag};
 pub use repo::{Author, CommitInfo, FileChange, RefChange, Repo, TagInfo};

@@ -11,6 +11,7 @@ use super::{Author, Repo};
 use crate::domain::{Digest, Version};
 use crate::error::{Error, Result};
 use crate::rehearsal::aws::Registry;
+use crate::rehearsal::infrastructure;
 use crate::rehearsal::scenario::Deed;
 use crate::rehearsal::world::{Build, Past};
 use crate::rehearsal::{Scenario, shape::Shape};
@@ -32,6 +33,7 @@ pub fn create(
         repo: Repo::init(dir)?,
         shape,
         rebuild: scenario.world.rebuild,
+        infrastructure: infrastructure::files(shape, &scenario.world.infrastructure)?,
         registry,
         start,
         minutes: fastrand::Rng::with_seed(seed),
@@ -143,6 +145,7 @@ struct Maker<'a> {
     repo: Repo,
     shape: &'a Shape,
     rebuild: bool,
+    infrastructure: BTreeMap<String, String>,
     registry: &'a Registry,
     start: Timestamp,
     /// Spreads commits over the hour.
@@ -331,8 +334,7 @@ impl Maker<'_> {
             let package = format!("{{\n  \"name\": \"@{}/{app}\",\n  \"private\": true\n}}\n", shape.project);
             files.insert(format!("apps/{app}/package.json"), package);
         }
-        let terraform = fill(include_str!("files/main.tf"), shape, &[]);
-        files.insert("infra/terraform/environments/production/main.tf".into(), terraform);
+        files.extend(self.infrastructure.clone());
         files.insert("README.md".into(), include_str!("files/README.md").into());
         files.insert("Makefile".into(), include_str!("files/Makefile").into());
         files.insert(".github/workflows/ci.yml".into(), include_str!("files/ci.yml").into());
@@ -416,7 +418,8 @@ pub fn author(login: &str, at: Timestamp) -> Author {
     Author::new(name, format!("{login}@gospelib.example"), at)
 }
 
-fn fill(text: &str, shape: &Shape, more: &[(&str, &str)]) -> String {
+/// Fills in the names of the world, `{{project}}` and the like.
+pub fn fill(text: &str, shape: &Shape, more: &[(&str, &str)]) -> String {
     let registry = shape.registry();
     let fixed = [
         ("project", shape.project.as_str()),

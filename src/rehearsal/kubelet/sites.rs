@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::services::{ask_pod, endpoint, plain, respond};
@@ -41,7 +41,13 @@ pub async fn answer(world: &Arc<World>, site: Site, request: Request) -> Respons
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\
              <body><div id=\"root\"></div></body></html>\n"
         );
-        ([(header::SERVER, "AmazonS3"), (header::CACHE_CONTROL, "public, max-age=0")], Html(page)).into_response()
+        let headers = [
+            (header::SERVER, "AmazonS3"),
+            (header::CACHE_CONTROL, "public, max-age=0"),
+            (header::VIA, "1.1 5d2f1c0b7a.cloudfront.net (CloudFront)"),
+            (HeaderName::from_static("x-amz-cf-id"), "cmVoZWFyc2FsIGFuc3dlcnMgZm9yIENsb3VkRnJvbnQ="),
+        ];
+        (headers, Html(page)).into_response()
     };
     let space = match site {
         Site::Web => return page("Gospelib"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::builder::{Engine, Settings};
-use super::{Ended, SETTINGS, buildah, docker, install};
+use super::{Ended, NAMES, SETTINGS, buildah, docker, install};
 use crate::domain::ImageRef;
 use crate::rehearsal::github::testing;
 use crate::rehearsal::scenario::BuilderFault;
@@ -189,13 +189,13 @@ async fn a_world_without_a_builder_hides_the_real_ones() {
     let machine = Machine::new("{}").await;
     let names = |dir: &Path, fault| {
         let settings = Settings { fault, ..machine.settings.clone() };
-        install(&dir.join("bin"), Path::new("/proc/self/exe"), &settings).unwrap();
+        install(&dir.join("bin"), Path::new("/proc/self/exe"), &settings, &[]).unwrap();
         let entries = std::fs::read_dir(dir.join("bin")).unwrap().map(|entry| entry.unwrap().file_name());
         entries.map(|name| name.into_string().unwrap()).collect::<BTreeSet<_>>()
     };
     let (well, absent) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let well = names(well.path(), BuilderFault::None);
-    assert!(["docker", "buildah", "podman", "migrate"].iter().all(|name| well.contains(*name)) && well.len() == 4);
+    assert_eq!(well, NAMES.map(str::to_owned).into());
     let absent = names(absent.path(), BuilderFault::Absent);
     assert!(["docker", "migrate", "git", "sh"].iter().all(|name| absent.contains(*name)), "{absent:?}");
     assert!(!absent.contains("buildah") && !absent.contains("podman"));

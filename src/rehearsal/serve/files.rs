@@ -8,6 +8,7 @@ use super::Endpoints;
 use crate::error::{Error, Result};
 use crate::process::Program;
 use crate::rehearsal::aws::{STAGING_KEY, app_id};
+use crate::rehearsal::infrastructure;
 use crate::rehearsal::shape::{ClusterShape, Shape};
 use crate::rehearsal::{World, git::Repo};
 
@@ -52,6 +53,10 @@ impl Layout {
         self.root.join("gitconfig")
     }
 
+    pub fn terraform_config(&self) -> PathBuf {
+        self.root.join("terraform.rc")
+    }
+
     pub fn bin(&self) -> PathBuf {
         self.root.join("bin")
     }
@@ -60,6 +65,16 @@ impl Layout {
 /// Writes a file whole.
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).map_err(|error| Error::outside(format!("write {}", path.display())).because(error))
+}
+
+/// Terraform's own settings: it asks no registry, whatever a module wants.
+pub(super) fn terraform_config(layout: &Layout) -> Result<()> {
+    let text = format!(
+        "disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\nhost \
+         \"registry.terraform.io\" {{\n  services = {{}}\n}}\n",
+        layout.root.join("providers").display()
+    );
+    write(&layout.terraform_config(), &text)
 }
 
 /// Clones the repository, as a developer has it: from disk, because nothing is served yet, with the remote's URL set.
@@ -179,6 +194,11 @@ pub(super) fn config(world: &World, layout: &Layout, at: &Endpoints) -> Result<S
         "argo": argo,
         "migrations": { "program": layout.bin().join("migrate"), "finish_within": "4h" },
         "rollout": { "within": "4h" },
+        "provision": {
+            "directory": infrastructure::DIRECTORY,
+            "lock_timeout": "2s",
+            "checks": infrastructure::checks(&world.scenario.world.infrastructure),
+        },
         "announce": { "github_release": true, "webhook": format!("{}/hooks/releases", at.webhook) },
     }))?;
     Ok(format!("# Written by the rehearsal: the {} world, on this machine.\n{text}", world.scenario.name))

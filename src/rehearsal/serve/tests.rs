@@ -73,7 +73,11 @@ async fn a_clean_world_answers_on_every_wire() {
     let source = format!("file://{}/checkout/services/content/migrations", manifest.config.parent().unwrap().display());
     let migrate = |word: &str| ["-source", &source, "-database", url, word].map(Into::into).to_vec();
     let run = |args: Vec<std::ffi::OsString>| {
-        tokio::task::spawn_blocking(move || programs::main_as("migrate", &args).unwrap())
+        tokio::task::spawn_blocking(move || {
+            let (mut out, mut err) = (std::io::sink(), std::io::sink());
+            let around = programs::Surroundings { env: &|_| None, clock: Clock::real(), out: &mut out, err: &mut err };
+            programs::main_as("migrate", &args, around).unwrap()
+        })
     };
     let ended = run(migrate("up")).await.unwrap();
     assert_eq!((ended.code, ended.stdout.as_str()), (0, ""), "{}", ended.stderr);
