@@ -11,6 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Class, Error, Kind, Result};
 
+mod detached;
+
+pub use detached::{Detached, Exit, exists, interrupt};
+
 /// A program to run, its arguments and its surroundings.
 #[derive(Debug, Clone)]
 pub struct Program {

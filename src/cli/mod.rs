@@ -15,6 +15,7 @@ pub mod rehearse;
 pub mod rollback;
 pub mod run;
 pub mod runs;
+mod signals;
 pub mod tag;
 
 pub use args::{Cli, Command, Events, Global, Output};

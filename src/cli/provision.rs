@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand};
 
-/// Plan the infrastructure with Terraform, and judge the plan: risk, cost, rules
+/// Plan the infrastructure with Terraform, judge the plan (risk, cost, rules), and apply it
 #[derive(Debug, Clone, Args)]
 pub struct Provision {
     #[command(subcommand)]
@@ -14,6 +14,7 @@ pub struct Provision {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Action {
     Plan(Plan),
+    Apply(Apply),
     Drift(Drift),
     Check(Check),
     Cost(Cost),
@@ -23,6 +24,18 @@ pub enum Action {
 /// Make a plan, keep it, and show what it means; changes nothing and ends 10 where a rule refuses it
 #[derive(Debug, Clone, Args)]
 pub struct Plan {}
+
+/// Apply a plan that provision plan made: once, and only what was reviewed
+#[derive(Debug, Clone, Args)]
+pub struct Apply {
+    /// The plan's hash, or its first 8 characters or more, or its id [default: the newest plan]
+    #[arg(value_name = "PLAN")]
+    pub plan: Option<String>,
+
+    /// Go on although this address loses data, an address or protection; once for each. --yes does not say so
+    #[arg(long, value_name = "ADDRESS", action = ArgAction::Append)]
+    pub confirm: Vec<String>,
+}
 
 /// Say what changed outside Terraform; ends 18 where something did
 #[derive(Debug, Clone, Args)]

@@ -2,16 +2,14 @@
 
 use std::process::ExitCode;
 
-use tokio_util::sync::CancellationToken;
-
 use super::args::{Cli, Command, Events, Global, Output};
-use super::{config as config_args, hotfix, rehearse as rehearse_args};
+use super::{config as config_args, hotfix, provision, rehearse as rehearse_args, signals};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Env, FileSource, Loaded, Sources, load};
 use crate::domain::WorldKind;
 use crate::engine::Listener;
-use crate::error::{Error, Kind, Result};
-use crate::ops::{self, Invocation, Report};
+use crate::error::{Error, Result};
+use crate::ops::{self, Invocation, Manner, Report};
 use crate::process::Program;
 use crate::ui::ask::Asking;
 use crate::ui::out::Out;
@@ -144,7 +142,7 @@ async fn rehearse(action: &rehearse_args::Action, global: &Global, out: &mut Out
     match action {
         rehearse_args::Action::List => ops::rehearse::list(out, global.output == Output::Json).map(|()| 0),
         rehearse_args::Action::Serve(args) => {
-            let stop = stop_signals("stopping");
+            let stop = signals::listen(Manner::new("stopping"));
             ops::rehearse::serve(args, &stop, out).await.map(|()| 0)
         }
     }
@@ -253,6 +251,10 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
         Command::Runs(args) => return ops::runs::runs(&mut invocation, &args.action, out, json),
         Command::Checklist(args) => return ops::checklist::checklist(&mut invocation, &args, out, json).await,
         Command::Tag(args) => return ops::tag::tag(&mut invocation, &args, out, json).await,
+        Command::Provision(provision::Provision { action: provision::Action::Apply(args) }) => {
+            let options = ops::provision::ApplyOptions { plan: args.plan, confirm: args.confirm };
+            ops::provision::apply(&mut invocation, &options).await
+        }
         Command::Provision(args) => {
             return ops::provision::provision(&mut invocation, &args.action, out, cli.global.output).await;
         }
@@ -294,9 +296,11 @@ fn invocation(global: &Global, env: Env, loaded: Loaded) -> Invocation {
         Some(Events::Jsonl) => Box::new(Jsonl::new(clock.clone(), asking)),
         None => ui::renderer(Style::of_stderr(global.color, &env), asking),
     };
+    let manner = Manner::new("stopping at the next safe point; once more to stop at once");
     Invocation {
-        cancel: stop_signals("stopping at the next safe point; once more to stop at once"),
         file: loaded.files.into_iter().next().filter(|file| file.parent() == Some(&loaded.dir)),
+        cancel: signals::listen(manner.clone()),
+        manner,
         base: loaded.dir,
         config: loaded.config,
         env,
@@ -305,40 +309,4 @@ fn invocation(global: &Global, env: Env, loaded: Loaded) -> Invocation {
         dry_run: global.dry_run,
         kind,
     }
-}
-
-/// The first Ctrl-C, SIGTERM or SIGHUP asks for a stop at the next safe point; the second ends the process at once.
-fn stop_signals(said: &'static str) -> CancellationToken {
-    use tokio::signal::unix::{SignalKind, signal};
-    let cancel = CancellationToken::new();
-    let asked = cancel.clone();
-    tokio::spawn(async move {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let Ok([mut interrupt, mut term, mut hang_up]) = kinds
-            .map(signal)
-            .into_iter()
-            .collect::<std::result::Result<Vec<_>, _>>()
-            .map_err(drop)
-            .and_then(|signals| <[_; 3]>::try_from(signals).map_err(drop))
-        else {
-            return;
-        };
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = term.recv() => {}
-                _ = hang_up.recv() => {}
-            }
-            if asked.is_cancelled() {
-                ui::stderr_line(
-                    "stopped at once. To see what was in flight, and to go on: gospel-release status; gospel-release resume --takeover",
-                );
-                #[allow(clippy::disallowed_methods, reason = "the second Ctrl-C ends the process, whatever it does")]
-                std::process::exit(i32::from(Kind::Interrupted.exit_code()));
-            }
-            asked.cancel();
-            ui::stderr_line(said);
-        }
-    });
-    cancel
 }

@@ -237,6 +237,7 @@ impl Default for Provision {
             program: None,
             workspace: None,
             var_files: Vec::new(),
+            backend_config: Vec::new(),
             lock_timeout: minutes(1),
             plan_within: minutes(30),
             plan_age: minutes(60),

@@ -35,6 +35,10 @@ pub enum SeenEvent {
     Waiting { id: &'static str, note: String, since: Timestamp, until: Option<Timestamp> },
     /// One line about what goes on.
     Progress { id: &'static str, note: String },
+    /// A step that does several things at once began one of them: `creating aws_eks_cluster.main`.
+    PartStarted { id: &'static str, part: String, note: String },
+    /// That part came to its end.
+    PartEnded { id: &'static str, part: String, ok: bool, note: String },
     /// Something before, after or beside the steps.
     Note { text: String },
     /// Something that people should know; nothing stops.
@@ -53,6 +57,9 @@ pub trait Listener: Send {
     fn hear(&mut self, event: &Event, state: Option<&RunState>);
     /// Asks a person, or answers by itself where it may; fails with exit 2 where nobody can be asked.
     fn ask(&mut self, question: &Question) -> Result<Answer>;
+    /// Asks a person to type each of these, one by one, after `sheet`; no flag answers for them. Fails with exit 2 where nobody can
+    /// be asked.
+    fn ask_for_each(&mut self, sheet: &str, phrases: &[String]) -> Result<Answer>;
     /// Called every second or so of wall time, for spinners and "still waiting for …".
     fn tick(&mut self, waited: Duration);
 }

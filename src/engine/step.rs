@@ -121,8 +121,27 @@ pub struct StepIo {
 impl StepIo {
     /// Tells what is going on, in one line; shown, never journalled.
     pub fn say(&self, note: impl Into<String>) {
+        self.tell(SeenEvent::Progress { id: self.id, note: note.into() });
+    }
+
+    /// Tells of one of several things that the step does at once.
+    pub fn part_started(&self, part: impl Into<String>, note: impl Into<String>) {
+        self.tell(SeenEvent::PartStarted { id: self.id, part: part.into(), note: note.into() });
+    }
+
+    /// Tells how that part ended.
+    pub fn part_ended(&self, part: impl Into<String>, ok: bool, note: impl Into<String>) {
+        self.tell(SeenEvent::PartEnded { id: self.id, part: part.into(), ok, note: note.into() });
+    }
+
+    /// Tells that a stop was passed on, and what is still in flight.
+    pub fn stopping(&self, in_flight: impl Into<String>) {
+        self.tell(SeenEvent::Stopping { in_flight: in_flight.into() });
+    }
+
+    fn tell(&self, event: SeenEvent) {
         // The receiver lives as long as the step; after that nobody listens, and nothing is lost.
-        let _ = self.events.send(SeenEvent::Progress { id: self.id, note: note.into() });
+        let _ = self.events.send(event);
     }
 
     /// World time now.

@@ -20,6 +20,10 @@ impl Listener for Deaf {
         Ok(Answer::Refused)
     }
 
+    fn ask_for_each(&mut self, _sheet: &str, _phrases: &[String]) -> Result<Answer> {
+        Ok(Answer::Refused)
+    }
+
     fn tick(&mut self, _waited: Duration) {}
 }
 

@@ -63,25 +63,30 @@ async fn begin(
     };
     match started.await {
         Ok((dir, journal)) => {
-            let header = Header {
-                run,
-                command: verb.command.to_owned(),
-                project: invocation.config.project.clone(),
-                world: connected.world.clone(),
-                tool: env!("CARGO_PKG_VERSION").to_owned(),
-                steps: Vec::new(),
-                plan_hash: String::new(),
-                by: invocation.who(),
-                started_at: invocation.clock.now(),
-                config: serde_json::to_value(&invocation.config).unwrap_or_default(),
-                options,
-            };
+            let header = header(invocation, run, verb, connected.world.clone(), options);
             Ok(Begun { claim, dir, journal, header, facts: facts.clone() })
         }
         Err(error) => {
             claim.release().await?;
             Err(error)
         }
+    }
+}
+
+/// What a run is started with, but for its plan.
+pub(super) fn header(invocation: &Invocation, run: RunId, verb: Verb, world: WorldId, options: Value) -> Header {
+    Header {
+        run,
+        command: verb.command.to_owned(),
+        project: invocation.config.project.clone(),
+        world,
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        steps: Vec::new(),
+        plan_hash: String::new(),
+        by: invocation.who(),
+        started_at: invocation.clock.now(),
+        config: serde_json::to_value(&invocation.config).unwrap_or_default(),
+        options,
     }
 }
 
@@ -202,6 +207,23 @@ pub(super) async fn drive(
     connected: &Connected,
 ) -> Report {
     credentials::warn(invocation, connected, plan, |step| start.is_done(step));
+    let closing = |error: &Error, state: &RunState| report::ended(error, state.changed_the_world());
+    drive_in(&connected.world, invocation, verb, plan, journal, shared, start, dir, closing).await
+}
+
+/// As [`drive`], in a world that nobody is connected to; `closing` says how an error leaves the run.
+#[allow(clippy::too_many_arguments, reason = "everything that a run is made of, each of another kind")]
+pub(super) async fn drive_in(
+    world: &WorldId,
+    invocation: &mut Invocation,
+    verb: Verb,
+    plan: &Plan,
+    journal: Journal,
+    shared: &dyn Shared,
+    start: Start,
+    dir: &RunDir,
+    closing: impl Fn(&Error, &RunState) -> Ended,
+) -> Report {
     let (clock, cancel, by) = (invocation.clock.clone(), invocation.cancel.clone(), invocation.who());
     let listener = invocation.listener.as_mut();
     let engine = match start {
@@ -210,15 +232,16 @@ pub(super) async fn drive(
     };
     let mut engine = match engine {
         Ok(engine) => engine,
-        Err(error) => return Report::early(verb.command, Some(connected.world.clone()), error),
+        Err(error) => return Report::early(verb.command, Some(world.clone()), error),
     };
     let result = engine.run(plan).await;
     let changed = engine.state().is_some_and(RunState::changed_the_world);
     let ended = match &result {
         Ok(()) => Ended { outcome: verb.success.into(), exit: 0, open: false, why: String::new() },
-        Err(error) => report::ended(error, changed),
+        Err(error) => engine.state().map_or_else(|| report::ended(error, changed), |state| closing(error, state)),
     };
-    let failure = result.err().map(|error| resumable(error, changed));
+    let goes_on = changed && ended.open;
+    let failure = result.err().map(|error| resumable(error, goes_on));
     // A journal that cannot be written is the failure itself, or comes after one: the first one is told.
     let closing = engine.end(ended).await;
     let failure = failure.or(closing.err());
@@ -239,15 +262,26 @@ fn finish(mut engine: Engine<'_>, verb: Verb, dir: &RunDir, failure: Option<Erro
 }
 
 /// An error that leaves the run open names the command that goes on.
-fn resumable(error: Error, changed: bool) -> Error {
+fn resumable(error: Error, goes_on: bool) -> Error {
     let says = error.hints().iter().any(|hint| hint.contains("gospel-release resume") || hint.contains("rollback"));
-    if changed && !says { error.hint("gospel-release resume") } else { error }
+    if goes_on && !says { error.hint("gospel-release resume") } else { error }
 }
 
 /// All gates and all probes, no lock, no journal, no act.
 async fn dry_run(invocation: &mut Invocation, connected: &Connected, verb: Verb, facts: Facts, plan: &Plan) -> Report {
     credentials::warn(invocation, connected, plan, |_| false);
-    let world = Some(connected.world.clone());
+    dry_run_in(&connected.world, invocation, verb, facts, plan).await
+}
+
+/// As [`dry_run`], in a world that nobody is connected to.
+pub(super) async fn dry_run_in(
+    world: &WorldId,
+    invocation: &mut Invocation,
+    verb: Verb,
+    facts: Facts,
+    plan: &Plan,
+) -> Report {
+    let world = Some(world.clone());
     let version = facts.version.clone();
     let (clock, cancel) = (invocation.clock.clone(), invocation.cancel.clone());
     let mut engine = Engine::dry(clock, cancel, invocation.listener.as_mut(), facts);

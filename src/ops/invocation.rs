@@ -1,6 +1,7 @@
 //! What every verb is handed: settings, surroundings, and who listens.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -21,11 +22,62 @@ pub struct Invocation {
     pub clock: Clock,
     /// Set by the first Ctrl-C, SIGTERM or SIGHUP.
     pub cancel: CancellationToken,
+    /// What those signals mean just now.
+    pub manner: Manner,
     pub listener: Box<dyn Listener>,
     /// `--dry-run`.
     pub dry_run: bool,
     /// What the endpoints say; the identity check may make it `Mixed`.
     pub kind: WorldKind,
+}
+
+/// What is told when a stop is asked for, and whether a terminal that goes away asks for one. A verb changes it while it drives
+/// something that goes on by itself; clones are the same.
+#[derive(Debug, Clone)]
+pub struct Manner(Arc<Mutex<Said>>);
+
+#[derive(Debug)]
+struct Said {
+    first: String,
+    second: String,
+    outlives_its_terminal: bool,
+}
+
+impl Manner {
+    /// As most verbs stop.
+    #[must_use]
+    pub fn new(first: &str) -> Self {
+        let second = "stopped at once. To see what was in flight, and to go on: gospel-release status; gospel-release resume --takeover";
+        let said = Said { first: first.to_owned(), second: second.to_owned(), outlives_its_terminal: false };
+        Self(Arc::new(Mutex::new(said)))
+    }
+
+    /// From now on something goes on by itself: a terminal that goes away is no reason to stop it.
+    pub fn goes_on_by_itself(&self, first: &str, second: &str) {
+        let said = Said { first: first.to_owned(), second: second.to_owned(), outlives_its_terminal: true };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = said;
+    }
+
+    /// What the first signal says.
+    #[must_use]
+    pub fn first(&self) -> String {
+        self.read(|said| said.first.clone())
+    }
+
+    /// What the second one says, before the process ends.
+    #[must_use]
+    pub fn second(&self) -> String {
+        self.read(|said| said.second.clone())
+    }
+
+    #[must_use]
+    pub fn outlives_its_terminal(&self) -> bool {
+        self.read(|said| said.outlives_its_terminal)
+    }
+
+    fn read<T>(&self, what: impl FnOnce(&Said) -> T) -> T {
+        what(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Invocation {

@@ -31,5 +31,5 @@ pub mod status;
 pub mod tag;
 pub mod target;
 
-pub use invocation::Invocation;
+pub use invocation::{Invocation, Manner};
 pub use report::Report;

@@ -15,7 +15,7 @@ pub struct Report {
     pub run: Option<String>,
     pub command: &'static str,
     pub version: Option<String>,
-    /// `released`, `rolled-back`, `shipped`, `finished`, `nothing-to-do`, `blocked`, `failed`, `waiting`, `timed-out`, `interrupted`, `locked`, `planned`, …
+    /// `released`, `rolled-back`, `shipped`, `finished`, `applied`, `nothing-to-do`, `blocked`, `failed`, `waiting`, `timed-out`, `interrupted`, `locked`, `planned`, …
     pub outcome: String,
     /// The process exit code.
     pub exit: u8,
@@ -47,7 +47,8 @@ pub fn outcome(kind: Kind) -> &'static str {
         Kind::Interrupted => "interrupted",
         Kind::Regression => "regression",
         Kind::Usage | Kind::Config => "refused",
-        Kind::Internal | Kind::Outside | Kind::Debt | Kind::Drift => "failed",
+        Kind::Drift => "drifted",
+        Kind::Internal | Kind::Outside | Kind::Debt => "failed",
     }
 }
 
@@ -149,6 +150,12 @@ impl Report {
         }
     }
 
+    /// What a step says of its end.
+    fn said_of(&self, step: &str) -> &str {
+        let step = self.steps.iter().find(|one| one["id"] == step);
+        step.and_then(|step| step["evidence"]["summary"].as_str()).unwrap_or("done")
+    }
+
     /// The lines for people that end a successful run.
     #[must_use]
     pub fn text(&self, started: Option<std::time::Duration>) -> String {
@@ -159,6 +166,7 @@ impl Report {
             "rolled-back" => format!("production runs {version} again"),
             "shipped" if self.only.is_empty() => "the hotfix of every service is in production".to_owned(),
             "shipped" => format!("the hotfix of {} is in production", self.only.join(", ")),
+            "applied" => format!("the plan is applied: {}", self.said_of("terraform")),
             "finished" => format!("the hotfix is {version}, and main has it"),
             "nothing-to-do" => "nothing was changed".to_owned(),
             "planned" => "dry run: nothing was changed".to_owned(),

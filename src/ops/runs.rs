@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::adapters::cluster::{ConfigMaps, Leases};
 use crate::cli::runs::{Resume, RunsAction};
-use crate::domain::{RunId, printable};
+use crate::domain::{RunId, WorldId, printable};
 use crate::engine::{
     Act, BoxFuture, Done, Effect, Ended, Event, FORMAT, Facts, Journal, Line, Plan, Probe, Record, RunState, Step,
     StepIo, StepState, fold,
@@ -15,7 +15,7 @@ use crate::ui::out::Out;
 use super::connect::{Connected, Outages, connect_despite, production};
 use super::drive::{self, Start, Verb};
 use super::shared::Runs;
-use super::{Invocation, Report, hotfix, lock, promote, rollback};
+use super::{Invocation, Report, hotfix, lock, promote, provision, rollback};
 
 /// The run to take up: the one named, or the last that was left open.
 async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<(RunState, Option<String>)> {
@@ -48,6 +48,9 @@ fn newest(shared: Option<(RunState, String)>, local: Option<RunState>) -> Option
 
 /// Goes on with a run, from this machine or another.
 pub async fn resume(invocation: &mut Invocation, args: &Resume) -> Report {
+    if let Some(report) = provision::resume(invocation, args.run.as_ref()).await {
+        return report;
+    }
     let (connected, outages) = match connect_despite(invocation).await {
         Ok(connected) => connected,
         Err(error) => return Report::early("resume", None, error),
@@ -76,7 +79,7 @@ async fn take_up(
         other => other?,
     };
     let run = found.0.header.run.clone();
-    fits(&found.0, connected)?;
+    same_world(&found.0, &connected.world)?;
     if !past_git(&found.0)
         && let Some(error) = outages.staging.or(outages.git).or(outages.github)
     {
@@ -111,13 +114,7 @@ async fn go_on(
     dir.make()?;
     settings_of(invocation, &state)?;
     let (verb, plan) = plan_again(invocation, connected, &state, args).await?;
-    if plan.hash() != state.header.plan_hash {
-        return Err(Error::config(format!(
-            "run {} was planned by gospel-release {} with other steps than this one has",
-            state.header.run, state.header.tool
-        ))
-        .hint(format!("use gospel-release {}, or: gospel-release abort {}", state.header.tool, state.header.run)));
-    }
+    same_plan(&state, &plan)?;
     let journal = journal(invocation, &dir, &state)?;
     let start = Start::Again(Box::new(state));
     Ok(drive::drive(invocation, verb, &plan, journal, claim, start, &dir, connected).await)
@@ -274,13 +271,25 @@ fn settings_of(invocation: &mut Invocation, state: &RunState) -> Result<()> {
 }
 
 /// Another world is refused (exit 14).
-fn fits(state: &RunState, connected: &Connected) -> Result<()> {
-    if state.header.world == connected.world {
+pub(super) fn same_world(state: &RunState, here: &WorldId) -> Result<()> {
+    if state.header.world == *here {
         return Ok(());
     }
     Err(Error::new(Kind::WrongWorld, format!("run {} began in another world", state.header.run))
         .seen(format!("then: {}", state.header.world))
-        .seen(format!("here: {}", connected.world)))
+        .seen(format!("here: {here}")))
+}
+
+/// Other steps than the run was planned with are refused.
+pub(super) fn same_plan(state: &RunState, plan: &Plan) -> Result<()> {
+    if plan.hash() == state.header.plan_hash {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "run {} was planned by gospel-release {} with other steps than this one has",
+        state.header.run, state.header.tool
+    ))
+    .hint(format!("use gospel-release {}, or: gospel-release abort {}", state.header.tool, state.header.run)))
 }
 
 /// A Lease whose holder died before it shared a run is given back.
@@ -299,6 +308,15 @@ pub async fn abort(
     out: &mut Out,
     json: bool,
 ) -> Result<u8> {
+    let why = reason.map_or_else(
+        || format!("aborted by {}", invocation.who()),
+        |reason| format!("aborted by {}: {reason}", invocation.who()),
+    );
+    let ended = aborted(why);
+    if let Some(state) = provision::abort(invocation, run)? {
+        note_abort_here(invocation, &state.header.run, &ended)?;
+        return tell_abort(&state, out, json);
+    }
     let (place, world) = production(invocation).await?;
     let cluster = place.cluster;
     let runs = Runs::new(ConfigMaps::new(&cluster, &world));
@@ -312,11 +330,6 @@ pub async fn abort(
         lock::acquire(leases, &invocation.clock, invocation.who(), &run, invocation.config.lock.lease, true).await?;
     let (mut state, version) = find(invocation, &runs, Some(&run)).await?;
     let claim = runs.claim(lock, version);
-    let why = reason.map_or_else(
-        || format!("aborted by {}", invocation.who()),
-        |reason| format!("aborted by {}: {reason}", invocation.who()),
-    );
-    let ended = aborted(why);
     let saved = async {
         state.apply(&ended)?;
         crate::engine::Shared::save(&claim, &state).await
@@ -325,12 +338,17 @@ pub async fn abort(
     claim.release().await?;
     saved?;
     note_abort_here(invocation, &run, &ended)?;
+    tell_abort(&state, out, json)
+}
+
+fn tell_abort(state: &RunState, out: &mut Out, json: bool) -> Result<u8> {
+    let run = &state.header.run;
     let begun: Vec<&String> = state.steps.keys().collect();
     if json {
         out.json(&json!({"run": run, "outcome": "aborted", "exit": 0, "steps": begun}))?;
     } else {
         out.line(&format!("run {run} is aborted"))?;
-        for line in left_behind(&state) {
+        for line in left_behind(state) {
             out.line(&format!("  {line}"))?;
         }
     }

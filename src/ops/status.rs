@@ -1,23 +1,44 @@
 //! `status`: the lock, open runs and debts, and the command that goes on with each.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::adapters::cluster::{Applications, ConfigMaps, Leases, Workloads};
 use crate::adapters::git::Git;
 use crate::domain::printable;
 use crate::engine::RunState;
 use crate::error::{Kind, Result};
+use crate::ui;
 use crate::ui::out::Out;
 
-use super::Invocation;
 use super::connect::{self, argo_cluster, production};
 use super::debt::{self, Places};
 use super::runs::{brief, outcome};
 use super::shared::Runs;
+use super::{Invocation, provision};
 
 /// What goes on now, and what is left open.
 pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> Result<u8> {
-    let (place, namespace) = production(invocation).await?;
+    let applies = provision::open(invocation)?;
+    let found = production(invocation).await;
+    if !json {
+        for open in &applies {
+            open_run(&open.state, "", out)?;
+            for line in &open.said {
+                out.line(&format!("          {}", printable(line)))?;
+            }
+        }
+    }
+    let (place, namespace) = match found {
+        Ok(found) => found,
+        // The cluster may be what is being made: what is known here is told all the same.
+        Err(error) if json && !applies.is_empty() => {
+            let exit = error.kind().exit_code();
+            let open: Vec<Value> = applies.iter().map(provision::Open::document).collect();
+            out.json(&json!({"open": open, "error": ui::error::json(&error)["error"], "exit": exit}))?;
+            return Ok(exit);
+        }
+        Err(error) => return Err(error),
+    };
     let maps = ConfigMaps::new(&place.cluster, &namespace);
     let runs = Runs::new(maps.clone());
     let leases = Leases::new(&place.cluster, &namespace);
@@ -30,7 +51,7 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
     if json {
         out.json(&json!({
             "lock": held.as_ref().map(|lease| json!({"holder": lease.holder, "run": lease.run, "renewed": lease.renewed_at})),
-            "open": open.iter().map(|state| brief(state)).collect::<Vec<_>>(),
+            "open": open.iter().map(|state| brief(state)).chain(applies.iter().map(provision::Open::document)).collect::<Vec<_>>(),
             "last": all.last().map(brief),
             "debts": debts,
             "exit": exit,
@@ -44,20 +65,12 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
             out.line(&format!("lock      {} (run {run})", printable(lease.holder.as_deref().unwrap_or_default())))?;
         }
     }
-    if open.is_empty() {
+    if open.is_empty() && applies.is_empty() {
         out.line("open runs none")?;
     }
     for state in open {
-        let version = state.version().map(ToString::to_string).unwrap_or_default();
-        let next = state.next_step().map_or(String::new(), |step| format!(", next: {}", step.id));
-        out.line(&format!(
-            "open run  {} {} {version} by {}{next}",
-            state.header.run, state.header.command, state.header.by
-        ))?;
-        out.line(&format!("          {}", outcome(state)))?;
         let mine = held.as_ref().is_some_and(|lease| lease.run.as_deref() == Some(state.header.run.as_str()));
-        let takeover = if mine { " --takeover (if its process is dead)" } else { "" };
-        out.line(&format!("          gospel-release resume {}{takeover}", state.header.run))?;
+        open_run(state, if mine { " --takeover (if its process is dead)" } else { "" }, out)?;
     }
     if let Some(last) = all.iter().rev().find(|state| !state.is_open()) {
         let version = last.version().map(ToString::to_string).unwrap_or_default();
@@ -74,6 +87,15 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
         }
     }
     Ok(exit)
+}
+
+fn open_run(state: &RunState, takeover: &str, out: &mut Out) -> Result<()> {
+    let version = state.version().map(|version| format!(" {version}")).unwrap_or_default();
+    let next = state.next_step().map_or(String::new(), |step| format!(", next: {}", step.id));
+    let (run, command, by) = (&state.header.run, &state.header.command, &state.header.by);
+    out.line(&format!("open run  {run} {command}{version} by {by}{next}"))?;
+    out.line(&format!("          {}", outcome(state)))?;
+    out.line(&format!("          gospel-release resume {run}{takeover}"))
 }
 
 /// The open debts. Git is fetched only where something may be owed.

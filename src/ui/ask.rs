@@ -25,9 +25,35 @@ impl Asking {
         }
         let answer = self.answer(question)?;
         if answer == Answer::Rehearsal {
-            stderr_line(&format!("rehearsal: typed {} for you (--interactive to do it yourself)", question.phrase));
+            typed_for_you(&question.phrase);
         }
         Ok(answer)
+    }
+
+    /// Shows the sheet and asks for each phrase. `--yes` is no answer here.
+    pub fn ask_for_each(self, sheet: &str, phrases: &[String]) -> Result<Answer> {
+        sheet.lines().for_each(stderr_line);
+        let answer = self.answer_each(phrases)?;
+        if answer == Answer::Rehearsal {
+            phrases.iter().for_each(|phrase| typed_for_you(phrase));
+        }
+        Ok(answer)
+    }
+
+    /// Asks for each phrase without showing the sheet.
+    pub fn answer_each(self, phrases: &[String]) -> Result<Answer> {
+        if self.rehearsal {
+            return Ok(Answer::Rehearsal);
+        }
+        if nobody_there() {
+            return Err(Error::usage("nobody can be asked here: standard input is not a terminal"));
+        }
+        for phrase in phrases {
+            if typed(phrase)? == Answer::Refused {
+                return Ok(Answer::Refused);
+            }
+        }
+        Ok(Answer::Typed)
     }
 
     /// Gets an answer without showing the sheet.
@@ -38,20 +64,28 @@ impl Asking {
         if self.rehearsal {
             return Ok(Answer::Rehearsal);
         }
-        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        if nobody_there() {
             return Err(Error::usage("nobody can be asked here: standard input is not a terminal")
                 .hint("run it in a terminal, or add --yes if this release is decided"));
         }
-        typed(question)
+        typed(&question.phrase)
     }
 }
 
-fn typed(question: &Question) -> Result<Answer> {
-    let prompt = format!("Type {} to go on, anything else to stop:", question.phrase);
+fn nobody_there() -> bool {
+    !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal()
+}
+
+fn typed_for_you(phrase: &str) {
+    stderr_line(&format!("rehearsal: typed {} for you (--interactive to do it yourself)", printable(phrase)));
+}
+
+fn typed(phrase: &str) -> Result<Answer> {
+    let prompt = format!("Type {} to go on, anything else to stop:", printable(phrase));
     match inquire::Text::new(&prompt).prompt() {
-        Ok(text) if text.trim() == question.phrase => Ok(Answer::Typed),
+        Ok(text) if text.trim() == phrase => Ok(Answer::Typed),
         Ok(text) => {
-            stderr_line(&format!("{:?} is not {}", printable(&text), question.phrase));
+            stderr_line(&format!("{:?} is not {}", printable(&text), printable(phrase)));
             Ok(Answer::Refused)
         }
         Err(inquire::InquireError::OperationCanceled) => Ok(Answer::Refused),

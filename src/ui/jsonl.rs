@@ -58,5 +58,13 @@ impl Listener for Jsonl {
         self.asking.answer(question)
     }
 
+    fn ask_for_each(&mut self, sheet: &str, phrases: &[String]) -> Result<Answer> {
+        for phrase in phrases {
+            let question = Question { sheet: sheet.to_owned(), phrase: phrase.clone() };
+            write(&Asked { event: "question", question: &question });
+        }
+        self.asking.answer_each(phrases)
+    }
+
     fn tick(&mut self, _waited: Duration) {}
 }

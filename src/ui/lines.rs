@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
+use crate::domain::printable;
 use crate::engine::{Answer, Event, Listener, Question, RunState, SeenEvent};
 use crate::error::Result;
 
@@ -16,6 +17,9 @@ const STILL: Duration = Duration::from_secs(30);
 /// How long a told wait stands before a change of it is told.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// How many parts that go on are named; the others are counted.
+const PARTS: usize = 6;
+
 /// The wait before a run.
 const LOOKING: &str = "looking";
 
@@ -24,6 +28,15 @@ pub struct Lines {
     style: Style,
     asking: Asking,
     waiting: Option<Wait>,
+    /// The parts that a step has begun and not ended.
+    parts: Vec<Part>,
+    parts_told: Stopwatch,
+}
+
+struct Part {
+    name: String,
+    note: String,
+    since: Stopwatch,
 }
 
 struct Wait {
@@ -35,7 +48,23 @@ struct Wait {
 impl Lines {
     #[must_use]
     pub fn new(style: Style, asking: Asking) -> Self {
-        Self { style, asking, waiting: None }
+        Self { style, asking, waiting: None, parts: Vec::new(), parts_told: Stopwatch::start() }
+    }
+
+    /// What goes on is told after a while, and again every 30 s; what is done soon is told once.
+    fn tell_parts(&mut self) {
+        let settled = self.parts.iter().any(|part| part.since.elapsed() >= STILL);
+        if !settled || self.parts_told.elapsed() < STILL {
+            return;
+        }
+        self.parts_told = Stopwatch::start();
+        let shown = self.parts.iter().take(PARTS);
+        let mut said: Vec<String> =
+            shown.map(|part| format!("{} ({})", part.note, words::elapsed(part.since.elapsed()))).collect();
+        if self.parts.len() > PARTS {
+            said.push(format!("and {} more", self.parts.len() - PARTS));
+        }
+        stderr_line(&format!("  still {}", said.join(", ")));
     }
 
     /// A wait is told when it begins, and when what it waits for changes; but not every few moments.
@@ -63,6 +92,15 @@ impl Listener for Lines {
             }
             return;
         }
+        match event {
+            Event::Seen(SeenEvent::PartStarted { part, note, .. }) => {
+                let (name, note) = (part.clone(), printable(note));
+                self.parts.push(Part { name, note, since: Stopwatch::start() });
+            }
+            Event::Seen(SeenEvent::PartEnded { part, .. }) => self.parts.retain(|open| open.name != *part),
+            Event::Recorded(_) => self.parts.clear(),
+            Event::Seen(_) => {}
+        }
         for (mark, text) in words::lines(event, state) {
             match mark {
                 Some(mark) => stderr_line(&format!("{} {text}", mark.painted(self.style))),
@@ -78,7 +116,12 @@ impl Listener for Lines {
         self.asking.ask(question)
     }
 
+    fn ask_for_each(&mut self, sheet: &str, phrases: &[String]) -> Result<Answer> {
+        self.asking.ask_for_each(sheet, phrases)
+    }
+
     fn tick(&mut self, _waited: Duration) {
+        self.tell_parts();
         let Some(wait) = &mut self.waiting else { return };
         if wait.told.elapsed() >= STILL {
             wait.told = Stopwatch::start();

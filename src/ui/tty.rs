@@ -16,6 +16,13 @@ use super::words;
 /// The live line before a run.
 const LOOKING: &str = "looking";
 
+/// What the name of a part's live line begins with; no step is called so.
+const PART: char = ' ';
+
+fn part_line(part: &str) -> String {
+    format!("{PART}{part}")
+}
+
 /// The terminal renderer.
 pub struct Tty {
     style: Style,
@@ -62,8 +69,11 @@ impl Tty {
 
     fn draw(&self, live: &Live) {
         let about = if live.note.is_empty() { &live.title } else { &live.note };
-        let text = format!("{:<12} {} ({})", live.id, about, words::elapsed(live.since.elapsed()));
-        live.bar.set_message(words::fit(&text, self.style.width.saturating_sub(3)));
+        // What a part is called stands in its note; a long one must not push out for how long it goes on.
+        let name = if live.id.starts_with(PART) { "" } else { live.id.as_str() };
+        let took = format!(" ({})", words::elapsed(live.since.elapsed()));
+        let room = self.style.width.saturating_sub(3 + took.chars().count());
+        live.bar.set_message(words::fit(&format!("{name:<12} {about}"), room) + &took);
     }
 
     fn note(&mut self, id: &str, note: String) {
@@ -112,10 +122,16 @@ impl Listener for Tty {
                 self.note(id, words::waiting(note, *since, *until));
             }
             Event::Seen(SeenEvent::Progress { id, note }) => self.note(id, crate::domain::printable(note)),
+            Event::Seen(SeenEvent::PartStarted { part, note, .. }) => {
+                self.start(&part_line(part), &crate::domain::printable(note));
+            }
             _ => {
                 if let Event::Recorded(Record::GateDecided { gate: id, .. } | Record::StepDone { step: id, .. }) = event
                 {
                     self.stop(id);
+                }
+                if let Event::Seen(SeenEvent::PartEnded { part, .. }) = event {
+                    self.stop(&part_line(part));
                 }
                 self.print_event(event, state);
             }
@@ -125,6 +141,11 @@ impl Listener for Tty {
     fn ask(&mut self, question: &Question) -> Result<Answer> {
         let asking = self.asking;
         self.area.suspend(|| asking.ask(question))
+    }
+
+    fn ask_for_each(&mut self, sheet: &str, phrases: &[String]) -> Result<Answer> {
+        let asking = self.asking;
+        self.area.suspend(|| asking.ask_for_each(sheet, phrases))
     }
 
     fn tick(&mut self, _waited: Duration) {

@@ -124,6 +124,10 @@ fn said(seen: &SeenEvent) -> Option<(Mark, String)> {
         SeenEvent::StepStarted { id, title } => Some((Mark::Doing, format!("{id:<12} {}", printable(title)))),
         SeenEvent::Waiting { .. } => None,
         SeenEvent::Progress { id, note } => Some((Mark::Note, format!("{id:<12} {}", printable(note)))),
+        SeenEvent::PartStarted { .. } => None,
+        SeenEvent::PartEnded { id, ok, note, .. } => {
+            Some((if *ok { Mark::Good } else { Mark::Bad }, format!("{id:<12} {}", printable(note))))
+        }
         SeenEvent::Note { text } => Some((Mark::Note, printable(text))),
         SeenEvent::Warning { text } => Some((Mark::Warn, printable(text))),
         SeenEvent::WouldAct { id, title, note } => {

@@ -152,7 +152,12 @@ impl Client {
     }
 
     /// Runs it until its output is enough: for clients that follow for ever.
-    pub fn follow(mut self, enough: impl Fn(&str) -> bool) -> Ran {
+    pub fn follow(self, enough: impl Fn(&str) -> bool) -> Ran {
+        self.start().end_when(enough)
+    }
+
+    /// Starts it, and lets it run.
+    pub fn start(mut self) -> Started {
         let stdin = if self.input.is_some() { Stdio::piped() } else { Stdio::null() };
         let spawned = self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
@@ -161,9 +166,39 @@ impl Client {
         }
         let out = Collected::of(child.stdout.take().unwrap());
         let err = Collected::of(child.stderr.take().unwrap());
-        let code = wait(&mut child, self.limit, || enough(&out.text()));
-        Ran { code, out: out.all(), err: err.all() }
+        Started { child, out, err, limit: self.limit }
     }
+}
+
+/// A client program that runs.
+pub struct Started {
+    child: Child,
+    out: Collected,
+    err: Collected,
+    limit: Duration,
+}
+
+impl Started {
+    /// Sends it a signal: `INT`, `KILL`, `HUP`.
+    pub fn signal(&self, name: &str) {
+        kill(name, self.child.id());
+    }
+
+    /// Waits for its end.
+    pub fn end(self) -> Ran {
+        self.end_when(|_| false)
+    }
+
+    fn end_when(mut self, enough: impl Fn(&str) -> bool) -> Ran {
+        let code = wait(&mut self.child, self.limit, || enough(&self.out.text()));
+        Ran { code, out: self.out.all(), err: self.err.all() }
+    }
+}
+
+/// Sends a process a signal; it must be there.
+pub fn kill(signal: &str, pid: u32) {
+    let sent = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().unwrap();
+    assert!(sent.success(), "kill -{signal} {pid}");
 }
 
 /// What a program has written so far.

@@ -14,4 +14,8 @@ mod kustomize;
 mod postgres;
 mod prometheus;
 mod terraform;
+mod terraform_apply;
+mod terraform_killed;
+mod terraform_module;
+mod terraform_s3;
 mod terraform_stand_in;

@@ -1,78 +1,12 @@
 //! `provision` over Terraform itself, with its own `terraform_data` and modules: nothing is downloaded.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::harness::{Client, Ran, need};
-
-/// A root module, and a state directory for the tool.
-struct Module {
-    home: TempDir,
-}
-
-impl Module {
-    fn new(main: &str) -> Self {
-        let module = Self { home: tempfile::tempdir().unwrap() };
-        fs::create_dir(module.dir()).unwrap();
-        fs::write(module.home.path().join("gospel-release.yaml"), "provision: {directory: infra}\n").unwrap();
-        module.write("main.tf", main);
-        module
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.home.path().join("infra")
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.dir().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn client(&self, program: &str, dir: &Path) -> Client {
-        let home = self.home.path();
-        let client = Client::new(program).dir(dir).env("HOME", home).env("XDG_STATE_HOME", home.join("state"));
-        ["TF_CLI_CONFIG_FILE", "TF_WORKSPACE", "TF_DATA_DIR"].iter().fold(client, |client, name| client.without(name))
-    }
-
-    /// `provision …`, as a person types it.
-    fn tool(&self, args: &[&str]) -> Ran {
-        self.tool_with(args, &[])
-    }
-
-    fn tool_with(&self, args: &[&str], env: &[(&str, &str)]) -> Ran {
-        let client = self.client(env!("CARGO_BIN_EXE_gospel-release"), self.home.path()).arg("provision");
-        let client = args.iter().fold(client, |client, arg| client.arg(*arg));
-        env.iter().fold(client, |client, (name, value)| client.env(name, *value)).run()
-    }
-
-    /// The plan's document.
-    fn plan(&self) -> Value {
-        self.tool(&["plan", "--output", "json"]).json()
-    }
-
-    /// What a person without the tool would do.
-    fn apply(&self) {
-        let terraform = |args: &[&str]| {
-            let client = self.client("terraform", &self.dir());
-            args.iter().fold(client, |client, arg| client.arg(*arg)).run().ok()
-        };
-        terraform(&["init", "-input=false"]);
-        terraform(&["apply", "-input=false", "-auto-approve"]);
-    }
-
-    /// The directories of kept plans, oldest first.
-    fn kept(&self) -> Vec<PathBuf> {
-        let plans = self.home.path().join("state/gospel-release/gospelib/plans");
-        let mut kept: Vec<PathBuf> =
-            fs::read_dir(plans).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
-        kept.sort();
-        kept
-    }
-}
+use crate::harness::need;
+use crate::terraform_module::Module;
 
 /// Actions by address.
 fn actions(plan: &Value) -> Vec<(String, String)> {
@@ -85,7 +19,7 @@ fn pair(address: &str, action: &str) -> (String, String) {
     (address.to_owned(), action.to_owned())
 }
 
-const FIRST: &str = r#"
+pub const FIRST: &str = r#"
 terraform { required_version = ">= 1.5" }
 variable "password" {
   default   = "a-made-up-password"
@@ -103,13 +37,13 @@ module "data" {
 output "size" { value = module.data.size }
 "#;
 
-const MODULE: &str = r#"
+pub const MODULE: &str = r#"
 variable "size" {}
 resource "terraform_data" "inner" { input = var.size }
 output "size" { value = var.size }
 "#;
 
-const SECOND: &str = r#"
+pub const SECOND: &str = r#"
 terraform { required_version = ">= 1.5" }
 variable "password" {
   default   = "another-made-up-password"

@@ -2,10 +2,12 @@
 //!
 //! <https://developer.hashicorp.com/terraform/cli/commands>; OpenTofu takes the same arguments.
 
+mod apply;
 mod event;
 mod output;
 mod required;
 mod run;
+mod state;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,9 +19,11 @@ use crate::config::model;
 use crate::error::{Class, Error, Kind, Result};
 use crate::process::{self, Program};
 
+pub use apply::{Applied, Standing, Told, Trace};
 pub use event::{Diagnostic, Hook, Message, Severity};
 pub use output::Output;
 pub use run::{Mode, Planned};
+pub use state::{Held, LockHolder, State};
 
 /// Tried in this order where none is configured.
 const PROGRAMS: [&str; 2] = ["terraform", "tofu"];
@@ -46,6 +50,7 @@ pub struct Terraform {
     dir: PathBuf,
     workspace: Option<String>,
     profile: Option<String>,
+    backend_config: Vec<String>,
     lock_timeout: Duration,
     limit: Duration,
 }
@@ -85,6 +90,7 @@ impl Terraform {
             dir: dir.to_owned(),
             workspace: settings.workspace.clone(),
             profile: profile.map(str::to_owned),
+            backend_config: settings.backend_config.clone(),
             lock_timeout: settings.lock_timeout,
             limit: settings.plan_within,
         })

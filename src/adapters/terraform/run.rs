@@ -3,11 +3,9 @@
 use std::fs::File;
 use std::path::Path;
 
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Diagnostic, Message, Severity, Terraform};
-use crate::domain::provision::StateId;
+use super::{Diagnostic, LockHolder, Message, Severity, Terraform};
 use crate::error::{Error, Kind, Result};
 use crate::process::{Finished, Heard};
 
@@ -28,13 +26,6 @@ pub struct Planned {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// A state, as far as it is looked at.
-#[derive(Deserialize)]
-struct StateHead {
-    lineage: String,
-    serial: u64,
-}
-
 impl Terraform {
     /// `init -input=false`: modules, providers and the backend. An existing lock file is kept as it is; whether one was written that
     /// was not there.
@@ -45,6 +36,8 @@ impl Terraform {
         let locked = self.lock_file().exists();
         let readonly: &[&str] = if locked { &["-lockfile=readonly"] } else { &[] };
         let command = self.command(&[&["init", "-input=false", "-no-color"], readonly].concat());
+        let backend = self.backend_config.iter().map(|setting| format!("-backend-config={setting}"));
+        let command = command.args(backend);
         // With TF_WORKSPACE set, init makes a workspace that is not there; a misspelt one must not appear.
         let command = command.env_remove("TF_WORKSPACE");
         let mut said = Vec::new();
@@ -143,22 +136,8 @@ impl Terraform {
         if finished.success() { Ok(()) } else { Err(self.refused("show", &finished, &[])) }
     }
 
-    /// The state's identity (`state pull`); `None` where there is no state yet.
-    pub async fn state(&self) -> Result<Option<StateId>> {
-        let finished = self.command(&["state", "pull"]).output().await?;
-        if !finished.success() {
-            return Err(self.refused("state pull", &finished, &[]));
-        }
-        if finished.stdout.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
-        }
-        let head: StateHead = serde_json::from_slice(&finished.stdout)
-            .map_err(|error| Error::outside(format!("{} state pull answers no state", self.name())).because(error))?;
-        Ok(Some(StateId { lineage: head.lineage, serial: head.serial }))
-    }
-
     /// A command that failed: its diagnostics, or what it wrote to standard error.
-    fn refused(&self, verb: &str, finished: &Finished, diagnostics: &[Diagnostic]) -> Error {
+    pub(super) fn refused(&self, verb: &str, finished: &Finished, diagnostics: &[Diagnostic]) -> Error {
         let said = finished.error_text();
         let lines: Vec<String> = if diagnostics.is_empty() {
             said.lines().map(unframed).filter(|line| !line.is_empty()).take(12).map(str::to_owned).collect()
@@ -166,34 +145,40 @@ impl Terraform {
             let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
             errors.take(12).map(Diagnostic::line).collect()
         };
-        let lock = lines.iter().find(|line| line.contains("acquiring the state lock")).cloned();
-        let error = match &lock {
-            Some(_) => {
-                Error::new(Kind::Locked, format!("{} {verb}: somebody else holds the state's lock", self.name()))
-            }
-            None => Error::outside(format!("{} {verb} {}", self.name(), ended(finished))),
-        };
-        let error = lines.into_iter().fold(error, Error::seen);
-        let Some(id) = lock.as_deref().and_then(lock_id) else { return error };
-        error.hint("wait until it is done, and try again").hint(format!(
-            "only if its holder is known to be dead: cd {} && {} force-unlock {id}",
-            self.dir().display(),
-            self.name()
-        ))
+        if !lines.iter().any(|line| line.contains("acquiring the state lock")) {
+            let error = Error::outside(format!("{} {verb} {}", self.name(), ended(finished)));
+            return lines.into_iter().fold(error, Error::seen);
+        }
+        let error = Error::new(Kind::Locked, format!("{} {verb}: somebody else holds the state's lock", self.name()));
+        let details = diagnostics.iter().map(|one| one.detail.as_str());
+        match details.chain([said.as_str()]).find_map(LockHolder::read) {
+            Some(holder) => self.held(error, &holder),
+            None => lines.into_iter().fold(error, Error::seen).hint(WAIT),
+        }
+    }
+
+    /// Says who holds the lock, and the command that takes it away.
+    #[must_use]
+    pub fn held(&self, error: Error, holder: &LockHolder) -> Error {
+        let (dir, name) = (self.dir().display(), self.name());
+        holder
+            .said()
+            .into_iter()
+            .fold(error, Error::seen)
+            .hint(WAIT)
+            .hint(format!("only if its holder is known to be dead: cd {dir} && {name} force-unlock {}", holder.id))
     }
 }
 
-/// The lock's id in Terraform's words: `Lock Info: ID: 1f1c… Path: …`.
-fn lock_id(line: &str) -> Option<&str> {
-    line.split_once("ID: ")?.1.split_whitespace().next()
-}
+/// What most locks ask for.
+const WAIT: &str = "wait until it is done, and try again";
 
 fn ended(finished: &Finished) -> String {
     finished.code.map_or("was ended by a signal".to_owned(), |code| format!("ended with {code}"))
 }
 
 /// A line of a message without the box that is drawn around it.
-fn unframed(line: &str) -> &str {
+pub(super) fn unframed(line: &str) -> &str {
     line.trim().trim_start_matches(['│', '╷', '╵']).trim()
 }
 

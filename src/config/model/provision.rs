@@ -21,6 +21,8 @@ pub struct Provision {
     pub workspace: Option<String>,
     /// Files of variables, relative to the directory, in the order in which they are given.
     pub var_files: Vec<String>,
+    /// What `init` is told about the backend, in this order: files relative to the directory, or `KEY=VALUE`; no secrets.
+    pub backend_config: Vec<String>,
     /// How long to wait while somebody else holds the state's lock (wall time).
     #[serde(with = "span")]
     #[schemars(schema_with = "span::schema")]

@@ -21,6 +21,9 @@ pub(super) fn provision(check: &mut Check<'_>, provision: &Provision) {
     for (index, file) in provision.var_files.iter().enumerate() {
         check.not_blank(&path.key("var_files").index(index), file);
     }
+    for (index, setting) in provision.backend_config.iter().enumerate() {
+        check.not_blank(&path.key("backend_config").index(index), setting);
+    }
     check.lasting(&path.key("plan_within"), provision.plan_within);
     check.lasting(&path.key("plan_age"), provision.plan_age);
     check.positive(&path.key("budget"), provision.budget);

@@ -28,6 +28,9 @@ pub struct PlanRecord {
     pub workspace: String,
     /// SHA-256 of `plan.tfplan`, in hexadecimal. It names the plan: a hash is applied once.
     pub plan_sha256: String,
+    /// SHA-256 of `plan.json`, in hexadecimal: what is shown before apply is what was judged.
+    #[serde(default)]
+    pub json_sha256: String,
     /// SHA-256 of `.terraform.lock.hcl`; `None` where no provider needs one.
     pub lock_sha256: Option<String>,
     /// The AWS account that the credentials were of; `None` where none is pinned.
@@ -49,6 +52,27 @@ pub struct PlanRecord {
 impl PlanRecord {
     /// The form that this code writes. A record in a newer form is refused.
     pub const FORM: u32 = 1;
+
+    /// The beginning of the plan's hash: what people call it.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.plan_sha256.get(..12).unwrap_or(&self.plan_sha256)
+    }
+}
+
+/// That a plan's hash was used: written before Terraform starts, and never taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanUse {
+    /// Form of the record; this is 1.
+    pub v: u32,
+    /// The plan.
+    pub plan: RunId,
+    /// The run that applied it.
+    pub run: RunId,
+    /// Wall time.
+    pub at: Timestamp,
+    /// `user@host`.
+    pub by: String,
 }
 
 /// A state's identity: it is another state, or a later one, when either differs.

@@ -104,14 +104,14 @@ pub(super) fn root_module(invocation: &Invocation) -> Result<PathBuf> {
 }
 
 /// Where the root module is, and what Git says about it.
-struct Place {
-    dir: PathBuf,
+#[derive(Debug)]
+pub(super) struct Place {
+    pub dir: PathBuf,
     git: Option<Git>,
-    commit: Option<CommitSha>,
 }
 
 impl Place {
-    fn find(invocation: &Invocation) -> Result<Self> {
+    pub fn find(invocation: &Invocation) -> Result<Self> {
         let config = &invocation.config;
         let git = match Git::open(&config.repository, &invocation.base) {
             Ok(git) => Some(git),
@@ -121,12 +121,16 @@ impl Place {
         };
         let dir = invocation.base.join(&config.repository.checkout).join(&config.provision.directory);
         let dir = dir.canonicalize().unwrap_or(dir);
-        let commit = git.as_ref().map(Git::state).transpose()?.and_then(|state| state.head);
-        Ok(Self { dir, git, commit })
+        Ok(Self { dir, git })
+    }
+
+    /// The checkout's commit.
+    pub fn commit(&self) -> Result<Option<CommitSha>> {
+        Ok(self.git.as_ref().map(Git::state).transpose()?.and_then(|state| state.head))
     }
 
     /// Whether files below the module's directory have changes that no commit has.
-    async fn uncommitted(&self) -> Result<bool> {
+    pub async fn uncommitted(&self) -> Result<bool> {
         let Some(git) = &self.git else { return Ok(false) };
         let uncommitted = git.uncommitted().await?;
         let root = git.dir().canonicalize().unwrap_or_else(|_| git.dir().to_owned());
@@ -138,7 +142,7 @@ impl Place {
 }
 
 /// The account that the credentials are of, where one is pinned.
-async fn account(invocation: &Invocation) -> Result<Option<String>> {
+pub(super) async fn account(invocation: &Invocation) -> Result<Option<String>> {
     let settings = &invocation.config.production.aws;
     if settings.account.is_none() {
         return Ok(None);
@@ -173,6 +177,8 @@ impl Making {
         let Self { terraform, place, account, mode, kept } = self;
         let settings = invocation.config.provision.clone();
         let measure = measure(invocation)?;
+        // Before the files are read: what is committed meanwhile was not planned.
+        let commit = place.commit()?;
         let mut notes = Vec::new();
         notes.extend(rehearsed(invocation.kind, &terraform));
         let mut show = Progress::new(invocation.listener.as_mut(), "init", &format!("{} init", terraform.name()));
@@ -215,9 +221,10 @@ impl Making {
             directory: settings.directory,
             workspace,
             plan_sha256,
+            json_sha256: sha256(&kept.json())?.unwrap_or_default(),
             lock_sha256: sha256(&terraform.lock_file())?,
             account,
-            commit: place.commit,
+            commit,
             uncommitted,
             state: terraform.state().await?,
             changes: planned.changes,

@@ -69,6 +69,7 @@ impl Sheet<'_> {
         };
         let mut block = Block::new(format!("PLAN {} of {}", record.id, record.directory), Tone::Strong);
         block.note(counts(&self.judgement.counts));
+        block.note(format!("hash {}", record.short()));
         let commit = record.commit.as_ref().map_or("no commit".to_owned(), |commit| commit.short().to_owned());
         let account =
             record.account.as_ref().map_or("no account pinned".to_owned(), |account| format!("account {account}"));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::domain::RunId;
-use crate::domain::provision::PlanRecord;
+use crate::domain::provision::{PlanRecord, PlanUse};
 use crate::error::{Error, Kind, Result};
 
 /// The plans of a project on this machine.
@@ -28,13 +28,7 @@ impl Plans {
 
     /// Makes the directory of a new plan.
     pub fn make(&self, id: &RunId) -> Result<Kept> {
-        let dir = self.0.join(id.as_str());
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|error| {
-            Error::config(format!("cannot make the directory {} for the plan", dir.display()))
-                .because(error)
-                .hint("set XDG_STATE_HOME to a directory that can be written")
-        })?;
-        Ok(Kept(dir))
+        Kept::at(&self.0.join(id.as_str()))
     }
 
     /// The plans that have a record, oldest first. Unreadable entries are passed over.
@@ -47,6 +41,59 @@ impl Plans {
         ids.iter().map(|id| Kept(self.0.join(id.as_str()))).filter(|kept| kept.record_file().is_file()).collect()
     }
 
+    /// The plan of that id; its record may not be there.
+    #[must_use]
+    pub fn named(&self, id: &RunId) -> Kept {
+        Kept(self.0.join(id.as_str()))
+    }
+
+    fn use_of(&self, hash: &str) -> PathBuf {
+        self.0.join("used").join(format!("{hash}.json"))
+    }
+
+    /// What used the plan of that hash, if anything did.
+    ///
+    /// # Errors
+    /// The mark is there, and cannot be read.
+    pub fn used(&self, hash: &str) -> Result<Option<PlanUse>> {
+        let path = self.use_of(hash);
+        let failed = || format!("read the mark of a used plan, {}", path.display());
+        match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| Error::config(failed()).because(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::config(failed()).because(error)),
+        }
+    }
+
+    /// Marks the hash as used, on disk before this returns. A hash is used once: whether Terraform would apply it again is not asked
+    /// (<https://github.com/hashicorp/terraform/issues/27721>).
+    ///
+    /// # Errors
+    /// It was used before; the mark cannot be written.
+    pub fn mark_used(&self, hash: &str, by: &PlanUse) -> Result<()> {
+        let path = self.use_of(hash);
+        let dir = self.0.join("used");
+        let failed = |error: io::Error| {
+            Error::config(format!("write the mark of a used plan, {}", path.display())).because(error)
+        };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
+        let text = serde_json::to_vec(by)
+            .map_err(|error| Error::internal("write the mark of a used plan as JSON").because(error))?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let mut file = match file {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Error::new(Kind::GateBlocked, "another process has just used this plan"));
+            }
+            other => other.map_err(failed)?,
+        };
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
+        // The names must survive a power failure too.
+        for dir in [&dir, &self.0] {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// Takes the secrets out of every plan but `newest`: an older plan is stale, and its files are not needed any more. Records stay.
     pub fn retire_but(&self, newest: &Kept) {
         for kept in self.all().iter().filter(|kept| kept.0 != newest.0) {
@@ -56,6 +103,16 @@ impl Plans {
 }
 
 impl Kept {
+    /// Makes a directory for a plan, where there is none.
+    pub fn at(dir: &Path) -> Result<Self> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+            Error::config(format!("cannot make the directory {} for the plan", dir.display()))
+                .because(error)
+                .hint("set XDG_STATE_HOME to a directory that can be written")
+        })?;
+        Ok(Self(dir.to_owned()))
+    }
+
     /// The plan itself; Terraform writes it.
     #[must_use]
     pub fn plan(&self) -> PathBuf {
@@ -164,6 +221,7 @@ mod tests {
             directory: "infra".into(),
             workspace: "default".into(),
             plan_sha256: "00".into(),
+            json_sha256: "01".into(),
             lock_sha256: None,
             account: None,
             commit: None,
@@ -191,6 +249,18 @@ mod tests {
         let hash = sha256(&all[1].plan()).unwrap().unwrap();
         assert_eq!(hash, "64879f7d6b960a01909762d911a32d4582c20010c5641ee90278b644a9e3b525");
         assert_eq!(sha256(&dir.path().join("none")).unwrap(), None);
+        let by = PlanUse {
+            v: 1,
+            plan: ids[0].parse().unwrap(),
+            run: ids[1].parse().unwrap(),
+            at: "2025-03-04T09:00:00Z".parse().unwrap(),
+            by: "dana@desk".into(),
+        };
+        assert_eq!(plans.used(&hash).unwrap(), None);
+        plans.mark_used(&hash, &by).unwrap();
+        assert_eq!(plans.used(&hash).unwrap(), Some(by.clone()));
+        assert_eq!(plans.mark_used(&hash, &by).unwrap_err().kind(), Kind::GateBlocked);
+        assert_eq!(plans.all().len(), 2);
         std::fs::write(all[1].record_file(), r#"{"v": 2}"#).unwrap();
         assert!(format!("{:?}", all[1].record().unwrap_err()).contains("newer gospel-release"));
     }
