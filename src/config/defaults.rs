@@ -270,6 +270,7 @@ impl Default for Checks {
         let row = |output: &str, key: &str| OutputKey { output: output.into(), key: key.into() };
         Self {
             kubernetes_version: None,
+            within: minutes(15),
             nodes: 2,
             outputs: vec![
                 row("cluster_name", "production.cluster.eks"),

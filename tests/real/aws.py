@@ -55,6 +55,13 @@ def eks():
     groups = eks.list_nodegroups(clusterName=CLUSTER)["nodegroups"]
     group = eks.describe_nodegroup(clusterName=CLUSTER, nodegroupName=groups[0])["nodegroup"]
     check(group["status"] == "ACTIVE" and group["scalingConfig"]["desiredSize"] == 2, group)
+    check(groups == ["general"] and group["version"] == cluster["version"] == "1.33", group)
+    check(group["health"]["issues"] == [] and group["instanceTypes"] == ["t3.medium"], group)
+    eks.get_waiter("nodegroup_active").wait(
+        clusterName=CLUSTER, nodegroupName=groups[0], WaiterConfig={"MaxAttempts": 1, "Delay": 1})
+    eks.get_waiter("addon_active").wait(
+        clusterName=CLUSTER, addonName="coredns", WaiterConfig={"MaxAttempts": 1, "Delay": 1})
+    refused("ResourceNotFoundException", 404, eks.describe_nodegroup, clusterName=CLUSTER, nodegroupName="nobody")
     addons = [name for page in eks.get_paginator("list_addons").paginate(
         clusterName=CLUSTER, PaginationConfig={"PageSize": 1}) for name in page["addons"]]
     check("coredns" in addons and len(addons) == 3, addons)

@@ -129,6 +129,10 @@ async fn cluster(aws: &Aws, made: &Value) {
         (made["cluster"].as_str().unwrap(), made["endpoint"].as_str().unwrap())
     );
     assert_eq!((cluster.version.as_str(), cluster.status.as_str()), ("1.33", "ACTIVE"));
+    let groups = aws.node_groups("contract").await.unwrap();
+    assert_eq!(groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), ["general", "spare"]);
+    assert!(groups.iter().all(gospel_release::adapters::aws::EksPart::is_well), "{groups:?}");
+    assert!(aws.node_groups("nobody").await.is_err());
     let missing = aws.describe_cluster("nobody").await.unwrap_err();
     assert!(missing.is_not_found(), "{missing:?}");
     let token = EksToken::new(aws, "contract").bearer().await.unwrap();

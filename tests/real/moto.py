@@ -10,6 +10,9 @@ eks, ecr, secrets = (boto3.client(name) for name in ("eks", "ecr", "secretsmanag
 role = "arn:aws:iam::123456789012:role/cluster"
 network = {"subnetIds": ["subnet-12345678"]}
 cluster = eks.create_cluster(name="contract", version="1.33", roleArn=role, resourcesVpcConfig=network)["cluster"]
+for group in ("general", "spare"):
+    eks.create_nodegroup(clusterName="contract", nodegroupName=group, nodeRole=role, subnets=network["subnetIds"],
+                         scalingConfig={"minSize": 2, "maxSize": 4, "desiredSize": 2})
 
 OCI = "application/vnd.oci.image."
 name = "gospelib-gateway"

@@ -51,6 +51,10 @@ pub struct Provision {
 pub struct Checks {
     /// Kubernetes' version that the cluster and its node groups should have, such as `1.33`; not checked where it is not set.
     pub kubernetes_version: Option<String>,
+    /// How long after an apply things may take to be so; `provision check` looks once.
+    #[serde(with = "span")]
+    #[schemars(schema_with = "span::schema")]
+    pub within: Duration,
     /// How many nodes must be ready.
     pub nodes: u32,
     /// Outputs of the root module, and the keys of this file that they fill.

@@ -38,6 +38,7 @@ pub(super) fn provision(check: &mut Check<'_>, provision: &Provision) {
 }
 
 fn checks(check: &mut Check<'_>, path: &Path, checks: &Checks) {
+    check.lasting(&path.key("within"), checks.within);
     let outputs = path.key("outputs");
     check.unique(&outputs, "key", checks.outputs.iter().map(|row| row.key.as_str()));
     for (index, row) in checks.outputs.iter().enumerate() {

@@ -3,6 +3,8 @@
 //! Nothing is changed, but for the short Jobs that ask from inside the cluster where `provision.checks.probe` names something.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -12,10 +14,12 @@ use crate::adapters::cluster::{Cluster, NodeState};
 use crate::adapters::reach::connects;
 use crate::adapters::site::site;
 use crate::adapters::terraform::{Output, Terraform};
+use crate::config::Config;
 use crate::config::model::OutputKey;
 use crate::config::patch::{Proposed, Wanted, propose, unified};
-use crate::domain::{count, printable};
-use crate::error::{Error, Result, chain};
+use crate::domain::{Evidence, count, printable};
+use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
+use crate::error::{Error, Kind, Result, chain};
 use crate::ops::Invocation;
 use crate::ui::style::{Style, Tone};
 
@@ -69,25 +73,94 @@ fn not_checked(about: impl Into<String>, why: impl Into<String>) -> Check {
     check(about, Found::NotChecked, why)
 }
 
-/// Looks at everything; what cannot be asked is wrong, what nobody configured is not checked.
-///
-/// # Errors
-/// Another account than the pinned one.
-pub(super) async fn after(invocation: &Invocation, terraform: &Terraform) -> Result<Checks> {
-    let config = &invocation.config;
+/// What is looked at, and how it is reached.
+pub(super) struct AfterApply {
+    config: Config,
+    /// The configuration file, which a change is proposed of.
+    file: Option<PathBuf>,
+    terraform: Terraform,
+}
+
+impl AfterApply {
+    pub fn new(invocation: &Invocation, terraform: Terraform) -> Self {
+        Self { config: invocation.config.clone(), file: invocation.file.clone(), terraform }
+    }
+
+    /// Looks at everything; what cannot be asked is wrong, what nobody configured is not checked.
+    ///
+    /// # Errors
+    /// Another account than the pinned one.
+    pub async fn look(&self) -> Result<Checks> {
+        look(&self.config, self.file.as_deref(), &self.terraform).await
+    }
+}
+
+impl Step for AfterApply {
+    fn id(&self) -> &'static str {
+        "checks"
+    }
+
+    fn title(&self, _facts: &Facts) -> String {
+        "Look at what the apply left".to_owned()
+    }
+
+    /// A probe inside the cluster is a Job: that is no look.
+    fn effect(&self) -> Effect {
+        Effect::Repeatable
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        Some(self.config.provision.checks.within)
+    }
+
+    fn every(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn probe<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async move { Ok(Probe::NotYet("it is to be looked at".to_owned())) })
+    }
+
+    fn act<'a>(&'a self, _facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+        Box::pin(async move {
+            if self.config.production.cluster.eks.is_none() {
+                // Whoever has not described production has nothing to compare with.
+                return Ok(Act::Done(Done::said("not checked: production.cluster.eks names no cluster")));
+            }
+            let checks = self.look().await?;
+            let wrong: Vec<&Check> = checks.wrong().collect();
+            if let Some(first) = wrong.first() {
+                let more = if wrong.len() > 1 { format!("; {} more", wrong.len() - 1) } else { String::new() };
+                return Ok(Act::Waiting { note: format!("{}: {}{more}", first.about, first.said) });
+            }
+            if !checks.patch.is_empty() || !checks.by_hand.is_empty() {
+                io.say("the outputs suggest a change of the configuration: gospel-release provision check shows it");
+            }
+            Ok(Act::Done(Done::new(checks.evidence().at(io.now()))))
+        })
+    }
+
+    fn overdue(&self, waited_for: &str) -> Error {
+        Error::new(Kind::TimedOut, format!("everything was applied, and not all is as it should be: {waited_for}"))
+            .hint("gospel-release provision check shows all of it")
+            .hint("gospel-release resume looks again")
+    }
+}
+
+async fn look(config: &Config, file: Option<&Path>, terraform: &Terraform) -> Result<Checks> {
     let aws = Aws::connect(&config.production.aws).await?;
     if config.production.aws.account.is_some() {
         aws.verified_identity().await?;
     }
-    let (cluster, outputs, sites) = futures::join!(cluster(invocation, &aws), terraform.outputs(), sites(invocation));
+    let (cluster, outputs, sites) = futures::join!(cluster(config, &aws), terraform.outputs(), sites(config));
     let (mut checks, reached) = cluster;
     let mut patch = (String::new(), Vec::new());
     match outputs {
         Ok(outputs) => {
-            let (looked, wanted) = look_at_outputs(invocation, &outputs);
+            let (looked, wanted) = look_at_outputs(config, &outputs);
             checks.extend(looked);
-            patch = proposal(invocation, &wanted)?;
-            checks.extend(probes(invocation, reached.as_ref(), &outputs).await);
+            patch = proposal(file, &wanted)?;
+            checks.extend(probes(config, reached.as_ref(), &outputs).await);
         }
         Err(error) => checks.push(failed("outputs", &error)),
     }
@@ -96,9 +169,9 @@ pub(super) async fn after(invocation: &Invocation, terraform: &Terraform) -> Res
 }
 
 /// The cluster as EKS and Kubernetes see it; and the connection to it, where there is one.
-async fn cluster(invocation: &Invocation, aws: &Aws) -> (Vec<Check>, Option<Cluster>) {
-    let production = &invocation.config.production;
-    let settings = &invocation.config.provision.checks;
+async fn cluster(config: &Config, aws: &Aws) -> (Vec<Check>, Option<Cluster>) {
+    let production = &config.production;
+    let settings = &config.provision.checks;
     let Some(name) = &production.cluster.eks else {
         let why = "production.cluster.eks names no EKS cluster";
         return (["cluster", "nodes", "add-ons"].map(|about| not_checked(about, why)).into(), None);
@@ -166,8 +239,8 @@ fn ready(nodes: &[NodeState], wanted: u32) -> Check {
 }
 
 /// The outputs that the configuration needs, and what they say that it does not.
-fn look_at_outputs(invocation: &Invocation, outputs: &BTreeMap<String, Output>) -> (Vec<Check>, Vec<Wanted>) {
-    let rows = &invocation.config.provision.checks.outputs;
+fn look_at_outputs(config: &Config, outputs: &BTreeMap<String, Output>) -> (Vec<Check>, Vec<Wanted>) {
+    let rows = &config.provision.checks.outputs;
     if rows.is_empty() {
         return (vec![not_checked("outputs", "provision.checks.outputs names none")], Vec::new());
     }
@@ -178,7 +251,7 @@ fn look_at_outputs(invocation: &Invocation, outputs: &BTreeMap<String, Output>) 
             None | Some((Value::Null, _)) => checks.push(wrong(about, format!("there is none, and {key} needs it"))),
             Some((_, true)) => checks.push(not_checked(about, format!("it is sensitive, and {key} is not"))),
             Some((Value::String(value), false)) => {
-                let now = configured(invocation, key);
+                let now = configured(config, key);
                 let same = now.as_deref() == Some(value);
                 checks.push(right(about, if same { format!("{value}, as {key} has it") } else { value.clone() }));
                 if !same {
@@ -192,20 +265,20 @@ fn look_at_outputs(invocation: &Invocation, outputs: &BTreeMap<String, Output>) 
 }
 
 /// What the configuration says now, defaults and all.
-fn configured(invocation: &Invocation, key: &str) -> Option<String> {
+fn configured(config: &Config, key: &str) -> Option<String> {
     if key == "images.registry" {
         // It follows from account and region where it is not set.
-        return invocation.config.registry();
+        return config.registry();
     }
-    let config = serde_json::to_value(&invocation.config).ok()?;
+    let config = serde_json::to_value(config).ok()?;
     let value = key.split('.').try_fold(&config, |value, name| value.get(name))?;
     value.as_str().map(str::to_owned)
 }
 
 /// A diff of the configuration file, and what it cannot show.
-fn proposal(invocation: &Invocation, wanted: &[Wanted]) -> Result<(String, Vec<String>)> {
+fn proposal(file: Option<&Path>, wanted: &[Wanted]) -> Result<(String, Vec<String>)> {
     let by_hand = |wanted: &[Wanted]| wanted.iter().map(|one| format!("{}: {}", one.key, one.value)).collect();
-    let Some(file) = invocation.file.as_ref().filter(|_| !wanted.is_empty()) else {
+    let Some(file) = file.filter(|_| !wanted.is_empty()) else {
         return Ok((String::new(), by_hand(wanted)));
     };
     let text = std::fs::read_to_string(file)
@@ -216,8 +289,8 @@ fn proposal(invocation: &Invocation, wanted: &[Wanted]) -> Result<(String, Vec<S
 }
 
 /// Databases and caches, asked from inside the cluster.
-async fn probes(invocation: &Invocation, cluster: Option<&Cluster>, outputs: &BTreeMap<String, Output>) -> Vec<Check> {
-    let settings = &invocation.config.provision.checks;
+async fn probes(config: &Config, cluster: Option<&Cluster>, outputs: &BTreeMap<String, Output>) -> Vec<Check> {
+    let settings = &config.provision.checks;
     if settings.probe.is_empty() {
         return vec![not_checked("reachable from the cluster", "provision.checks.probe names no output")];
     }
@@ -234,7 +307,7 @@ async fn probes(invocation: &Invocation, cluster: Option<&Cluster>, outputs: &BT
         let (Ok(port), Some(cluster)) = (port.parse(), cluster) else {
             return wrong(about(name), "the cluster was not reached, or the port is no number");
         };
-        match connects(cluster, &invocation.config.production.namespace, image, host, port).await {
+        match connects(cluster, &config.production.namespace, image, host, port).await {
             Ok(elapsed) => {
                 right(about(name), format!("{host}:{port} connects within {} ms", elapsed.as_millis().max(1)))
             }
@@ -248,8 +321,7 @@ async fn probes(invocation: &Invocation, cluster: Option<&Cluster>, outputs: &BT
 }
 
 /// Every public address of the configuration.
-async fn sites(invocation: &Invocation) -> Vec<Check> {
-    let config = &invocation.config;
+async fn sites(config: &Config) -> Vec<Check> {
     let apps = config.apps.iter().filter_map(|app| app.url.as_ref());
     let mut urls: Vec<&String> = config.production.urls.iter().chain(apps).collect();
     urls.sort();
@@ -272,6 +344,17 @@ impl Checks {
     /// Those that are not as they should be.
     pub fn wrong(&self) -> impl Iterator<Item = &Check> {
         self.all.iter().filter(|check| check.found == Found::Wrong)
+    }
+
+    /// As a run keeps it.
+    fn evidence(&self) -> Evidence {
+        let left = self.all.iter().filter(|check| check.found == Found::NotChecked).count();
+        let good = self.all.len() - left - self.wrong().count();
+        let summary = format!("{good} of {} as they should be, {left} not checked", self.all.len() - left);
+        self.all.iter().fold(Evidence::new(summary), |evidence, check| {
+            let ok = (check.found != Found::NotChecked).then_some(check.found == Found::Right);
+            evidence.fact(&check.about, &check.said, ok)
+        })
     }
 
     /// As text, at most 80 columns where names allow; the diff as it is.

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ops::Invocation;
 use crate::ui::out::Out;
 
-use super::after::{Check, Checks, after};
+use super::after::{AfterApply, Check, Checks};
 use super::plan::root_module;
 
 /// Looks at everything that an apply should have brought about. Ends 10 where something is not as it should be.
@@ -17,7 +17,7 @@ pub async fn run(invocation: &mut Invocation, out: &mut Out, output: Output) -> 
     let dir = root_module(invocation)?;
     let profile = invocation.config.production.aws.profile.clone();
     let terraform = Terraform::find(&invocation.config.provision, &dir, profile.as_deref()).await?;
-    let checks = after(invocation, &terraform).await?;
+    let checks = AfterApply::new(invocation, terraform).look().await?;
     show(&checks, out, output)
 }
 
