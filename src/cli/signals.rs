@@ -35,7 +35,9 @@ pub(super) fn listen(manner: Manner) -> CancellationToken {
                 std::process::exit(i32::from(Kind::Interrupted.exit_code()));
             }
             asked.cancel();
-            ui::stderr_line(&manner.first());
+            if let Some(first) = manner.first() {
+                ui::stderr_line(&first);
+            }
         }
     });
     cancel

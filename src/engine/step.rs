@@ -134,9 +134,9 @@ impl StepIo {
         self.tell(SeenEvent::PartEnded { id: self.id, part: part.into(), ok, note: note.into() });
     }
 
-    /// Tells that a stop was passed on, and what is still in flight.
-    pub fn stopping(&self, in_flight: impl Into<String>) {
-        self.tell(SeenEvent::Stopping { in_flight: in_flight.into() });
+    /// Tells something that people should know; nothing stops.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.tell(SeenEvent::Warning { text: text.into() });
     }
 
     fn tell(&self, event: SeenEvent) {

@@ -52,16 +52,17 @@ impl Manner {
         Self(Arc::new(Mutex::new(said)))
     }
 
-    /// From now on something goes on by itself: a terminal that goes away is no reason to stop it.
-    pub fn goes_on_by_itself(&self, first: &str, second: &str) {
-        let said = Said { first: first.to_owned(), second: second.to_owned(), outlives_its_terminal: true };
+    /// From now on something goes on by itself: a terminal that goes away is no reason to stop it, and who drives it tells of the
+    /// first stop.
+    pub fn goes_on_by_itself(&self, second: &str) {
+        let said = Said { first: String::new(), second: second.to_owned(), outlives_its_terminal: true };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
 
-    /// What the first signal says.
+    /// What the first signal says; `None` where somebody else tells of it.
     #[must_use]
-    pub fn first(&self) -> String {
-        self.read(|said| said.first.clone())
+    pub fn first(&self) -> Option<String> {
+        self.read(|said| Some(said.first.clone()).filter(|first| !first.is_empty()))
     }
 
     /// What the second one says, before the process ends.

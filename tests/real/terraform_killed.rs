@@ -58,7 +58,7 @@ fn an_interrupt_lets_terraform_end_by_itself() {
         130,
         &[
             "Terraform is asked to stop: it finishes or breaks off what it is at",
-            "in flight: terraform_data.slow",
+            "In flight: terraform_data.slow",
             "terraform stopped as asked: 1 of 3 changes were made",
             "1 tainted",
             "      terraform_data.slow (create",
@@ -268,4 +268,36 @@ fn a_state_that_somebody_holds_is_not_applied_to() {
     says(&module.tool(&["apply", "--yes"]), 10, &["A plan is applied once, however it ended."]);
     module.plan();
     module.tool(&["apply", "--yes"]).ok();
+}
+
+#[test]
+fn a_death_at_any_record_applies_once() {
+    if !need(&["terraform"]) {
+        return;
+    }
+    for (cell, next) in [
+        ("confirmed=after", "provision apply --yes"),
+        ("step-intent:terraform=before", "provision apply --yes"),
+        ("step-intent:terraform=after", "resume"),
+        ("step-done:terraform=before", "resume"),
+        ("step-done:terraform=after", "resume"),
+        ("step-intent:second-plan=after", "resume"),
+        ("step-done:second-plan=before", "resume"),
+        ("run-ended=before", "resume"),
+    ] {
+        let module = Module::new(
+            "resource \"terraform_data\" \"a\" {\n  provisioner \"local-exec\" { command = \"echo made >> log\" }\n}\n",
+        );
+        module.plan();
+        let died = module.ours(&["provision", "apply", "--yes"]).env("GOSPEL_RELEASE_FAILPOINT", cell).run();
+        assert_eq!(died.code, None, "{cell}: {}", died.err);
+        // Terraform may still be at it.
+        let words: Vec<&str> = next.split(' ').collect();
+        let ran = module.ours(&words).run();
+        assert_eq!(ran.code, Some(0), "{cell}: {}", ran.err);
+        assert!(ran.out.contains("the plan is applied: 1 created"), "{cell}: {}", ran.out);
+        assert_eq!(fs::read_to_string(module.dir().join("log")).unwrap(), "made\n", "{cell}");
+        let again = module.ours(&["provision", "apply", "--yes"]).run();
+        assert_eq!(again.code, Some(10), "{cell}: {}", again.err);
+    }
 }

@@ -63,7 +63,6 @@ impl Step for Applying {
     fn act<'a>(&'a self, _facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
             self.manner.goes_on_by_itself(
-                "Terraform is asked to stop: it finishes or breaks off what it is at, and\nwrites its state. Once more to leave it to that.",
                 "Terraform goes on without us and writes its state. To look again:\ngospel-release status; gospel-release resume",
             );
             let process = match self.trace.standing()? {
@@ -126,7 +125,11 @@ fn tell(io: &StepIo, expected: &[Expected], told: &Told<'_>) {
     let (message, course) = match told {
         Told::Asked(course) => {
             let now: Vec<&str> = course.under_way().map(|part| part.address.as_str()).collect();
-            return io.stopping(if now.is_empty() { "nothing yet".to_owned() } else { now.join(", ") });
+            let now = if now.is_empty() { "nothing yet".to_owned() } else { now.join(", ") };
+            return io.warn(format!(
+                "Terraform is asked to stop: it finishes or breaks off what it is at, and writes its state; a second Ctrl-C \
+                 leaves it to that. In flight: {now}"
+            ));
         }
         Told::Message(message, course) => (message, course),
     };

@@ -53,7 +53,7 @@ pub(super) async fn unfinished(
         None if applied.killed() || locked => lock(terraform, error).await,
         None => error,
     };
-    error.hint(format!("{PLAN_AGAIN} (what is left is planned anew; this plan is used up)"))
+    error.hint(format!("{PLAN_AGAIN} (this plan is used up)"))
 }
 
 /// What became of the changes, by their fate, and where the state is.

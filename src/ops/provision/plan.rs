@@ -53,7 +53,12 @@ pub async fn plan(invocation: &mut Invocation, out: &mut Out, output: Output) ->
         prices: &measure.prices,
         region: invocation.config.production.aws.region.as_deref(),
     };
-    show(&sheet, document, out, output)
+    let exit = show(&sheet, document, out, output)?;
+    if exit == 0 && made.record.changes && !invocation.dry_run {
+        out.flush()?;
+        invocation.note(format!("to apply it: gospel-release provision apply {}", made.record.short()));
+    }
+    Ok(exit)
 }
 
 /// The sheet, or the document, and the exit code.
