@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::hotfix::mended_in;
+use crate::provision::planned;
 use crate::support::{BIN, Ran, Running, World};
 
 /// Exit codes by command.
@@ -35,6 +36,9 @@ fn tool(world: &World, command: &str) -> Ran {
 /// A world of its own, after what comes before the command.
 fn run(scenario: &str, command: &str, exits: &BTreeMap<String, i32>) -> Ran {
     let world = World::of(scenario);
+    if command.starts_with("provision apply") {
+        planned(&world);
+    }
     if !command.starts_with("hotfix") {
         return tool(&world, command);
     }

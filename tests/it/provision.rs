@@ -32,6 +32,23 @@ fn terraform(world: &World, args: &[&str]) -> Ran {
     Running::start(command).end()
 }
 
+/// A plan is made; where a colleague waits for that, until they have applied their own.
+pub fn planned(world: &World) -> Ran {
+    let (before, lock) = (state(world), module(world).join(".terraform.tfstate.lock.info"));
+    let ran = world.tool(&["provision", "plan"]);
+    if world.manifest["scenario"] == "plan-stale" {
+        eventually("a colleague applied", || state(world)["serial"] != before["serial"] && !lock.exists());
+    }
+    ran
+}
+
+/// What a state has of a resource.
+fn instance(state: &Value, address: &str) -> Option<Value> {
+    let (kind, name) = address.split_once('.').expect("an address");
+    let mut all = state["resources"].as_array().expect("resources").iter();
+    all.find(|one| one["type"] == kind && one["name"] == name).map(|one| one["instances"][0].clone())
+}
+
 /// A world whose servers find no terraform on their PATH.
 fn without_terraform(scenario: &str) -> World {
     World::serve_with_only(scenario, &["git", "git-receive-pack", "git-upload-pack", "sh"])
@@ -128,15 +145,10 @@ fn an_apply_stops_midway_and_the_state_says_where() {
             pair("terraform_data.report", "create"),
         ];
         assert_eq!(actions(&plan), expected);
-        terraform(&world, &["init", "-input=false"]).ended(0);
-        terraform(&world, &["plan", "-input=false", "-out=ours.tfplan"]).ended(0);
-        let ran = terraform(&world, &["apply", "-json", "ours.tfplan"]);
-        ran.ended(1).says("local-exec provisioner error").says("no space left on device");
+        let ran = world.tool(&["provision", "apply", "--yes"]);
+        ran.ended(15).says("terraform_data.index").says("no space left on device");
         let after = state(&world);
-        let found = |name: &str| {
-            let resources = after["resources"].as_array().expect("resources").iter();
-            resources.clone().find(|one| one["name"] == name).map(|one| one["instances"][0].clone())
-        };
+        let found = |name: &str| instance(&after, &format!("terraform_data.{name}"));
         assert_eq!(found("index").expect("it was made")["status"], "tainted", "{ran}");
         assert!(found("report").is_none(), "{ran}");
         let hour = &found("maintenance").expect("it is there")["attributes"]["input"]["value"]["hour"];
@@ -177,6 +189,48 @@ fn what_was_changed_by_hand_is_drift() {
     // Put back by an apply, it is gone.
     terraform(&world, &["apply", "-auto-approve"]).ended(0).says("Apply complete!");
     world.tool(&["provision", "drift"]).ended(0);
+}
+
+#[test]
+fn an_apply_ends_with_an_empty_plan_and_with_checks() {
+    let world = World::of("clean");
+    let before = state(&world);
+    planned(&world).ended(0);
+    let ran = world.tool(&["provision", "apply", "--yes", "--output", "json"]);
+    ran.ended(0);
+    let after = state(&world);
+    assert_eq!(after["lineage"], before["lineage"]);
+    let group = instance(&after, "aws_eks_node_group.general").expect("a node group");
+    assert_eq!(group["attributes"]["scaling_config"][0]["max_size"], 6, "{ran}");
+    let journal = world.tool(&["runs", "list", "--output", "json"]);
+    journal.ended(0).says("provision apply");
+    world.tool(&["provision", "apply", "--yes"]).ended(10).says("A plan is applied once");
+    assert_eq!(state(&world), after, "once is enough");
+    let status = world.tool(&["status", "--output", "json"]).ended(0).json();
+    assert_eq!(status["open"].as_array().map(Vec::len), Some(0), "{status}");
+}
+
+#[test]
+fn a_database_is_destroyed_by_nobody_in_passing() {
+    let world = World::of("plan-destroys-database");
+    let before = state(&world);
+    planned(&world).ended(0);
+    world.tool(&["provision", "apply", "--yes"]).ended(2).says("--confirm 'aws_db_instance.postgres'");
+    untouched(&world, &before);
+    let ran = world.tool(&["provision", "apply", "--yes", "--confirm", "aws_db_instance.postgres"]);
+    ran.ended(15).says("Cannot delete protected DB Instance");
+    let kept = |state: &Value| instance(state, "aws_db_instance.postgres").expect("the database")["attributes"].clone();
+    assert_eq!(kept(&state(&world)), kept(&before), "{ran}");
+    assert!(!module(&world).join(".terraform.tfstate.lock.info").exists(), "the lock was left");
+}
+
+#[test]
+fn a_stale_plan_changes_nothing() {
+    let world = World::of("plan-stale");
+    planned(&world).ended(0);
+    let theirs = state(&world);
+    world.tool(&["provision", "apply", "--yes"]).ended(10).says("provision plan");
+    untouched(&world, &theirs);
 }
 
 #[test]

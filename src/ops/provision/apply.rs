@@ -15,6 +15,7 @@ use crate::ops::drive::{self, Start, Verb};
 use crate::ops::{Invocation, Report, report};
 use crate::ui::style::Style;
 
+use super::after::AfterApply;
 use super::again;
 use super::applying::{self, Applying};
 use super::measure::{denied, judged, measure};
@@ -189,6 +190,7 @@ pub(super) fn plan(
         measure: measure(invocation)?,
         dir: dir.path().join("second"),
     };
+    let after = AfterApply::new(invocation, reviewed.terraform.clone());
     let applying = Applying {
         reviewed,
         expected,
@@ -198,7 +200,7 @@ pub(super) fn plan(
         manner: invocation.manner.clone(),
     };
     let question = move |_: &RunState| Question { sheet: sheet.clone(), phrase: phrase.clone() };
-    Ok(Plan::new(VERB.command).confirm(question).step(applying).step(second))
+    Ok(Plan::new(VERB.command).confirm(question).step(applying).step(second).step(after))
 }
 
 /// Runs the plan to its end and closes the run.

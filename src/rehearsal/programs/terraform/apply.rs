@@ -13,7 +13,7 @@ use super::cloud::Cloud;
 use super::module::{Module, Resource, is_aws};
 use super::plan::{Action, Plan, Tally, attributes_of};
 use super::said::{Diagnostic, Voice, resource};
-use super::schema::{Schema, Schemas};
+use super::schema::{Schema, Schemas, with_attributes};
 use super::state::{Held, Instance, OutputValue, State, uuid};
 use super::value::{Attributes, Val, type_of};
 use crate::error::Error;
@@ -164,9 +164,17 @@ impl<'a, 'v> Applying<'a, 'v> {
     async fn destroy(&self, address: &str) -> Result<(), Failed> {
         let Some(instance) = self.state.borrow().resources.get(address).cloned() else { return Ok(()) };
         let kind = address.split_once('.').map_or(address, |(kind, _)| kind);
-        let seconds = self.schemas.get(kind).map_or(0, |schema| schema.delete);
+        let schema = self.schemas.get(kind);
+        let seconds = schema.map_or(0, |schema| schema.delete);
         let id = id_of(&instance.attributes);
         self.begins(address, "delete", Some(&id));
+        if let Some((name, refusal)) = schema.and_then(|schema| schema.protected_by.as_ref())
+            && instance.attributes.get(name) == Some(&Val::Known(Value::Bool(true)))
+        {
+            let hook = hook(address, "delete", None, Some(0));
+            self.voice.say("apply_errored", &format!("{address}: Destruction errored after 0s"), hook);
+            return Err(Box::new(Diagnostic::error(with_attributes(refusal, &instance.attributes), "").about(address)));
+        }
         self.takes(address, "delete", seconds, Some(&id)).await;
         self.state.borrow_mut().resources.remove(address);
         if is_aws(kind) {

@@ -27,6 +27,8 @@ pub struct Schema {
     pub defaults: BTreeMap<String, Value>,
     /// Arguments that cannot be changed in place.
     pub forces: Vec<String>,
+    /// The attribute that keeps it from being deleted while it is true, and what the provider says then.
+    pub protected_by: Option<(String, String)>,
     /// Attributes whose values are secret.
     pub sensitive: Vec<String>,
     pub create: u64,
@@ -94,6 +96,11 @@ impl Schema {
         }
         made
     }
+}
+
+/// `{name}` in a text: an attribute.
+pub fn with_attributes(text: &str, attributes: &Attributes) -> String {
+    filled(text, attributes, &|_| None)
 }
 
 /// `{name}` in a template: an attribute, or what `fill` knows.
