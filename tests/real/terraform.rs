@@ -245,7 +245,7 @@ fn a_state_that_somebody_holds_is_locked() {
     let ran = holder.0;
     assert_eq!(ran.code, Some(13), "{}", ran.err);
     assert!(ran.err.contains("somebody else holds the state's lock"), "{}", ran.err);
-    assert!(ran.err.contains("force-unlock "), "{}", ran.err);
+    assert!(ran.err.contains("it ends with the process that holds it"), "{}", ran.err);
 }
 
 #[test]

@@ -260,7 +260,7 @@ fn a_state_that_somebody_holds_is_not_applied_to() {
             "somebody else holds the state's lock: nothing was applied",
             "the state's lock is held by ",
             "for OperationTypeApply, lock ",
-            "only if its holder is known to be dead: cd ",
+            "it ends with the process that holds it, on ",
             "1 not begun",
         ],
     );

@@ -304,11 +304,15 @@ fn a_lock_is_held_told_and_given_back_alike() {
     if !need(&["terraform"]) {
         return;
     }
+    // A question that takes the lock and changes nothing.
+    let asked = ["state", "rm", "-dry-run", "-no-color", "-lock-timeout=0s", "terraform_data.none"];
     let told = Program::both().map(|one| {
         one.write(SLOW);
         one.run(&["init", "-input=false"]).ok();
+        let stateless = one.run(&asked);
+        assert!(stateless.err.contains("No state file was found"), "{stateless:?}");
         let (started, home) = (one.home.path().join("started"), one.home.path().to_owned());
-        let (refused, unlocked, apply) = std::thread::scope(|scope| {
+        let (refused, unlocked, held, apply) = std::thread::scope(|scope| {
             let apply = scope.spawn(|| {
                 let shell = "\"$0\" apply -json -auto-approve -input=false & pid=$!; echo $pid >pid; wait $pid";
                 let client = World::shared().client("sh").dir(&home).env("TF_IN_AUTOMATION", "1");
@@ -319,9 +323,10 @@ fn a_lock_is_held_told_and_given_back_alike() {
             });
             let refused = one.run(&["plan", "-input=false", "-json", "-lock-timeout=1s"]);
             let unlocked = one.run(&["force-unlock", "-force", "00000000-0000-0000-0000-000000000000"]);
+            let held = one.run(&asked);
             let pid = fs::read_to_string(home.join("pid")).unwrap();
             assert_eq!(Client::new("kill").args(["-INT", pid.trim()]).run().code, Some(0));
-            (refused, unlocked, apply.join().unwrap())
+            (refused, unlocked, held, apply.join().unwrap())
         });
         let last: Value = serde_json::from_str(refused.out.lines().last().unwrap()).unwrap();
         let detail = last["diagnostic"]["detail"].as_str().unwrap();
@@ -334,6 +339,8 @@ fn a_lock_is_held_told_and_given_back_alike() {
             "refused": [refused.code, last["diagnostic"]["summary"], lines.collect::<Vec<_>>()],
             "waited": refused.out.contains("state_lock_acquire"),
             "unlocked": unlocked.code,
+            "held": [held.code, held.err.contains("acquiring the state lock"), held.err.contains("OperationTypeApply")],
+            "free": [stateless.code, one.run(&asked).ok()],
             "interrupted": [apply.code, stopped("Interrupt received"), stopped("Stopping operation")],
             "given back": [home.join(".terraform.tfstate.lock.info").exists(), one.run(&["plan", "-json"]).code],
             "tainted": one.state()["resources"][0]["instances"][0]["status"],

@@ -161,12 +161,11 @@ impl Terraform {
     #[must_use]
     pub fn held(&self, error: Error, holder: &LockHolder) -> Error {
         let (dir, name) = (self.dir().display(), self.name());
-        holder
-            .said()
-            .into_iter()
-            .fold(error, Error::seen)
-            .hint(WAIT)
-            .hint(format!("only if its holder is known to be dead: cd {dir} && {name} force-unlock {}", holder.id))
+        let error = holder.said().into_iter().fold(error, Error::seen).hint(WAIT);
+        if holder.is_local(self.dir()) {
+            return error.hint(format!("it ends with the process that holds it, on {}: pgrep -a {name}", holder.who));
+        }
+        error.hint(format!("only if its holder is known to be dead: cd {dir} && {name} force-unlock {}", holder.id))
     }
 }
 

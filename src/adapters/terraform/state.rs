@@ -3,6 +3,8 @@
 //! The state is read with `state pull` in its version 4:
 //! <https://github.com/hashicorp/terraform/blob/v1.11.4/internal/states/statefile/version4.go>.
 
+use std::path::Path;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -31,6 +33,8 @@ pub enum Held {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LockHolder {
     pub id: String,
+    /// The state, as its backend names it.
+    pub path: String,
     /// `user@host`.
     pub who: String,
     /// `OperationTypeApply`.
@@ -154,14 +158,23 @@ impl LockHolder {
             let line = lines.iter().find_map(|line| line.strip_prefix(key));
             line.map_or(String::new(), |value| value.trim().to_owned())
         };
-        let (id, who, operation, created) = (value("ID:"), value("Who:"), value("Operation:"), value("Created:"));
-        (!id.is_empty()).then_some(Self { id, who, operation, created })
+        let (id, path, who) = (value("ID:"), value("Path:"), value("Who:"));
+        let (operation, created) = (value("Operation:"), value("Created:"));
+        (!id.is_empty()).then_some(Self { id, path, who, operation, created })
+    }
+
+    /// Whether the state is a file in the module `dir`: its lock ends with the process that holds it, and cannot be taken away.
+    #[must_use]
+    pub fn is_local(&self, dir: &Path) -> bool {
+        let path = dir.join(&self.path);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        path.with_file_name(format!(".{name}.lock.info")).exists()
     }
 
     /// For people, in two lines.
     #[must_use]
     pub fn said(&self) -> [String; 2] {
-        let Self { id, who, operation, created } = self;
+        let Self { id, who, operation, created, .. } = self;
         [format!("the state's lock is held by {who} since {created}"), format!("  for {operation}, lock {id}")]
     }
 }
@@ -200,6 +213,10 @@ mod tests {
         let by = LockHolder::read(text).unwrap();
         let expected = ("e1b5", "dana@desk", "OperationTypeApply", "2026-11-23 15:10:55 +0000 UTC");
         assert_eq!((by.id.as_str(), by.who.as_str(), by.operation.as_str(), by.created.as_str()), expected);
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!by.is_local(dir.path()));
+        std::fs::write(dir.path().join(".p.lock.info"), "").unwrap();
+        assert!(by.is_local(dir.path()));
         assert_eq!(LockHolder::read("Error: Error acquiring the state lock\nID: x"), None);
     }
 }

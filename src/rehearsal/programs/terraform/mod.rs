@@ -151,6 +151,7 @@ impl Session<'_> {
             Command::Plan => self.plan(words).await,
             Command::Show => self.show(words, rest.first().copied()),
             Command::Apply => self.apply(words, rest.first().copied()).await,
+            Command::State if rest.first() == Some(&"rm") => self.state_rm(words, &rest).await,
             Command::State => self.state(&rest),
             Command::Output => self.output(words, rest.first().copied()),
             Command::ForceUnlock => self.force_unlock(),
@@ -417,6 +418,25 @@ impl Session<'_> {
         let (count, outputs) = applying.said_outputs();
         if count > 0 {
             self.voice.say("outputs", &format!("Outputs: {count}"), json!({ "outputs": outputs }));
+        }
+        Ok(0)
+    }
+
+    /// Only what it would do, for which it takes the lock all the same.
+    async fn state_rm(&self, words: &Words, rest: &[&str]) -> Ran {
+        if !words.has("dry-run") {
+            self.voice.complain("terraform state rm is not rehearsed without -dry-run\n");
+            return Err(Stop::Told(1));
+        }
+        let mut held = self.held(words, "state-rm").await?;
+        let Some(state) = held.read()? else {
+            self.voice.complain(text::NO_STATE);
+            return Err(Stop::Told(1));
+        };
+        let found: Vec<&&str> = rest[1..].iter().filter(|address| state.resources.contains_key(**address)).collect();
+        found.iter().for_each(|address| self.voice.print(&format!("Would remove {address}\n")));
+        if found.is_empty() {
+            self.voice.print("Would have removed nothing.\n");
         }
         Ok(0)
     }

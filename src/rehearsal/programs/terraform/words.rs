@@ -51,7 +51,7 @@ const OTHERS: [&str; 12] = [
     "taint",
     "untaint",
 ];
-const SWITCHES: [&str; 12] = [
+const SWITCHES: [&str; 13] = [
     "json",
     "no-color",
     "detailed-exitcode",
@@ -64,6 +64,7 @@ const SWITCHES: [&str; 12] = [
     "upgrade",
     "compact-warnings",
     "reconfigure",
+    "dry-run",
 ];
 const VALUED: [&str; 6] = ["out", "lock-timeout", "var", "var-file", "lockfile", "parallelism"];
 
