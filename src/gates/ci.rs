@@ -110,6 +110,13 @@ pub(super) fn judge(commit: &CommitSha, checks: &Checks, required: &Required, li
     let commit = commit.short();
     // Rules that cannot be read may require more; what the configuration requires stands in for them.
     let blind = !required.unknown.is_empty() && limits.required_checks.is_empty();
+    // Skipped jobs are all that some workflows leave on a commit: nobody has tested it.
+    let counts = |report: &Report| match report.outcome {
+        Outcome::Success => true,
+        Outcome::Neutral => limits.neutral_passes,
+        _ => false,
+    };
+    let ran = reports.iter().any(counts);
     let (verdict, summary, fix) = if reports.is_empty() {
         let fix = format!("run the CI of {commit} (gh workflow run), or release a build whose checks ran");
         (Verdict::Unknown, format!("no check has reported on {commit}; that is not a pass"), fix)
@@ -122,6 +129,9 @@ pub(super) fn judge(commit: &CommitSha, checks: &Checks, required: &Required, li
     } else if blind {
         let fix = "let the token read the rules of the branch, or name the checks in gates.required_checks";
         (Verdict::Unknown, format!("which checks main requires cannot be read ({commit})"), fix.to_owned())
+    } else if !ran {
+        let fix = format!("run the CI of {commit} (gh workflow run), or release a build whose checks ran");
+        (Verdict::Unknown, format!("every check on {commit} was skipped or neutral; that is not a pass"), fix)
     } else {
         let asked =
             if must.is_empty() { "none is required".into() } else { format!("{met} of {} required", must.len()) };
@@ -219,6 +229,14 @@ mod tests {
         let checked = judged(Vec::new(), &required(&["ci / unit"]), &Gates::default());
         assert_eq!(checked.verdict, Verdict::Unknown);
         assert!(checked.fix.unwrap().contains("a1b2c3d"));
+    }
+
+    #[test]
+    fn checks_that_were_all_skipped_are_not_a_pass() {
+        let runs = || vec![run("ci / unit", Some("skipped")), run("docs", Some("neutral"))];
+        assert_eq!(judged(runs(), &required(&[]), &Gates::default()).verdict, Verdict::Unknown);
+        let lenient = Gates { neutral_passes: true, ..Gates::default() };
+        assert_eq!(judged(runs(), &required(&[]), &lenient).verdict, Verdict::Pass);
     }
 
     #[test]

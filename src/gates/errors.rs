@@ -1,5 +1,6 @@
 //! "No error spikes on staging": the share of failed requests, over the whole window and in each part of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -114,7 +115,12 @@ fn judge(whole: &Look, parts: &[Look], window: Duration, part: Duration, limit: 
         whole.services.iter().max_by(|a, b| a.1.error_ratio.unwrap_or(0.0).total_cmp(&b.1.error_ratio.unwrap_or(0.0)));
     let (service, ratio) =
         worst.map_or((String::new(), 0.0), |(s, sli)| (s.to_string(), sli.error_ratio.unwrap_or(0.0)));
-    let parts = count(parts.len(), "part");
+    // A part in which nothing was asked has no spike, and proves nothing.
+    let known = parts.iter().filter(|look| look.services.values().all(Sli::has_data)).count();
+    let parts = match known {
+        known if known == parts.len() => count(known, "part"),
+        known => format!("{known} of {} with data of every service", count(parts.len(), "part")),
+    };
     evidence.summary = if ratio > 0.0 {
         format!(
             "at most {} of requests failed over {window} ({service}; limit {limit}); no spike in {parts}",
@@ -152,7 +158,9 @@ fn restarts(pods: &[PodState], window: Duration, now: Timestamp) -> Vec<(String,
         let end = pod.last_terminated().and_then(|(_, end)| end.at);
         pod.restarts() > 0 && end.is_some_and(|at| super::words::between(at, now) <= window)
     };
-    let said = |pod: &PodState| crate::monitor::pods::restarted(std::slice::from_ref(pod), 1).pop().map(|pod| pod.said);
+    let said = |pod: &PodState| {
+        crate::monitor::pods::restarted(std::slice::from_ref(pod), 1, &BTreeMap::new()).pop().map(|pod| pod.said)
+    };
     pods.iter().filter(recent).filter_map(|pod| Some((pod.name.clone(), said(pod)?))).collect()
 }
 

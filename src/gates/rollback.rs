@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::adapters::aws::Aws;
-use crate::adapters::cluster::{ExternalSecrets, PodState, Workloads};
+use crate::adapters::cluster::{ExternalSecrets, Workloads};
 use crate::adapters::git::Git;
 use crate::adapters::migrate::{migrations_at, pending, risk};
 use crate::config::Config;
@@ -18,6 +18,7 @@ use crate::domain::{CommitSha, Digest, ServiceName};
 use crate::engine::{self, BoxFuture, Candidate, Checked, Fact, Facts, Gate, StepIo};
 use crate::error::Result;
 use crate::monitor::databases::Database;
+use crate::monitor::running::digests_of;
 
 use super::waived::Waiver;
 use super::wayback::{ImageFate, PendingRisk, SecretFate, Wayback, fate, judge};
@@ -96,7 +97,10 @@ impl Rollback {
             .config
             .services
             .iter()
-            .map(|service| self.images_of(service, running(&self.config, service, &pods), now))
+            .map(async |service| {
+                let running = digests_of(&self.config, &self.aws, service, &pods).await?;
+                self.images_of(service, running, now).await
+            })
             .collect();
         stream::iter(asked).buffer_unordered(CONCURRENCY).try_collect().await
     }
@@ -163,8 +167,10 @@ impl Rollback {
         });
         let mut fates = futures::future::try_join_all(asked).await?;
         for secret in &live {
-            if let Some(ready) = secret.ready.as_ref().filter(|ready| !ready.is_true()) {
-                fates.push(SecretFate::not_synced(&secret.name, &ready.message));
+            match &secret.ready {
+                Some(ready) if !ready.is_true() => fates.push(SecretFate::not_synced(&secret.name, &ready.message)),
+                None => fates.push(SecretFate::not_synced(&secret.name, "it has never said whether it is ready")),
+                Some(_) => {}
             }
         }
         Ok(fates)
@@ -183,13 +189,6 @@ impl Rollback {
         }
         Ok(keys)
     }
-}
-
-/// The digests that a service's live pods run.
-fn running(config: &Config, service: &Service, pods: &[PodState]) -> BTreeSet<Digest> {
-    let name = config.deployment_of(service);
-    let live = pods.iter().filter(|pod| pod.app() == Some(name.as_str()) && !pod.deleting && pod.phase == "Running");
-    live.filter_map(|pod| pod.main(service.name.as_str())?.digest.clone()).collect()
 }
 
 /// `(secretKey, remoteRef.key)` of each ExternalSecret in a file. What is no YAML, or another kind, has none.

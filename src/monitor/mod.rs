@@ -7,6 +7,7 @@ pub mod endpoints;
 pub mod fingerprint;
 pub mod metrics;
 pub mod pods;
+pub mod running;
 pub mod sli;
 
 pub use doom::Doom;

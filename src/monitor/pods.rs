@@ -1,6 +1,7 @@
 //! What pods say about a rollout: ready, under way, or doomed, and why; before any deadline of Kubernetes' own passes.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -222,16 +223,18 @@ pub struct Restarted {
     pub said: String,
 }
 
-/// The pods with at least `limit` restarts. Terminating ones do not count.
+/// The pods with at least `limit` restarts beyond those they had `before` (by name; none where it is not there). Terminating ones do not
+/// count.
 #[must_use]
-pub fn restarted(pods: &[PodState], limit: u32) -> Vec<Restarted> {
-    let often = pods.iter().filter(|pod| !pod.deleting && pod.restarts() >= limit.max(1));
+pub fn restarted(pods: &[PodState], limit: u32, before: &BTreeMap<String, u32>) -> Vec<Restarted> {
+    let new = |pod: &PodState| pod.restarts().saturating_sub(before.get(&pod.name).copied().unwrap_or_default());
+    let often = pods.iter().filter(|pod| !pod.deleting && new(pod) >= limit.max(1));
     often
         .map(|pod| {
-            let times = count(pod.restarts() as usize, "time");
+            let times = count(new(pod) as usize, "time");
             let last = pod.last_terminated().map(|(container, _)| format!(", last: {}", ended(container)));
             let said = format!("{} restarted {times}{}", pod.name, last.unwrap_or_default());
-            Restarted { pod: pod.name.clone(), restarts: pod.restarts(), said }
+            Restarted { pod: pod.name.clone(), restarts: new(pod), said }
         })
         .collect()
 }

@@ -326,9 +326,9 @@ fn restarts_are_told_with_their_last_end() {
     let mut pod = pod('b');
     pod.containers[0].restarts = 3;
     pod.containers[0].last_terminated = ended_with("OOMKilled", 137);
-    let said = restarted(&[pod.clone(), self::pod('b')], 2);
+    let said = restarted(&[pod.clone(), self::pod('b')], 2, &BTreeMap::new());
     assert_eq!(said[0].said, "gospelib-gateway-b restarted 3 times, last: exit code 137 (OOMKilled)");
     assert_eq!(said.len(), 1);
     pod.deleting = true;
-    assert!(restarted(&[pod], 2).is_empty());
+    assert!(restarted(&[pod], 2, &BTreeMap::new()).is_empty());
 }

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::adapters::aws::{Aws, ImageId};
-use crate::adapters::cluster::{PodState, Workloads};
+use crate::adapters::cluster::Workloads;
 use crate::adapters::git::Git;
 use crate::config::Config;
 use crate::config::model::Service;
-use crate::domain::{CommitSha, Digest, ImageRef, ServiceName, Version, count};
+use crate::domain::{CommitSha, Digest, ServiceName, Version, count};
 use crate::engine::Candidate;
 use crate::error::{Error, Kind, Result};
+use crate::monitor::running::digests_of;
 
 use super::live::Live;
 
@@ -40,46 +41,16 @@ pub async fn running(config: &Config, aws: &Aws, workloads: &Workloads) -> Resul
     Err(unclear.into_iter().fold(error, Error::seen))
 }
 
-/// The digests that each service's pods run: one if all is well, several in a rollout, none if it is down. A node may name an index
-/// or the platform's image in it; here it is always the index, which is what tags and overlays name.
+/// The digests that each service's pods run: one if all is well, several in a rollout, none if it is down.
 pub async fn seen(
     config: &Config,
     aws: &Aws,
     workloads: &Workloads,
 ) -> Result<BTreeMap<ServiceName, BTreeSet<Digest>>> {
     let pods = workloads.pods(None).await?;
-    let looked: Vec<_> = config.services.iter().map(|service| digests_of(config, aws, service, &pods)).collect();
+    let look = async |service: &Service| Ok((service.name.clone(), digests_of(config, aws, service, &pods).await?));
+    let looked: Vec<_> = config.services.iter().map(look).collect();
     stream::iter(looked).buffer_unordered(CONCURRENCY).try_collect().await
-}
-
-/// What a service's live pods really run.
-async fn digests_of(
-    config: &Config,
-    aws: &Aws,
-    service: &Service,
-    pods: &[PodState],
-) -> Result<(ServiceName, BTreeSet<Digest>)> {
-    let name = config.deployment_of(service);
-    let live = pods.iter().filter(|pod| pod.app() == Some(name.as_str()) && !pod.deleting && pod.phase == "Running");
-    let live = live.filter_map(|pod| pod.main(service.name.as_str()));
-    let images: BTreeSet<(&str, &Digest)> =
-        live.filter_map(|container| Some((container.image.as_str(), container.digest.as_ref()?))).collect();
-    let mut digests = BTreeSet::new();
-    for (named, running) in images {
-        let whole = match asked_for(named) {
-            Some(ImageId::Digest(digest)) if digest == *running => digest,
-            Some(named) => aws.whole(&config.image_of(service), &named, running).await?,
-            None => running.clone(),
-        };
-        digests.insert(whole);
-    }
-    Ok((service.name.clone(), digests))
-}
-
-/// The image that a pod's spec asks for: by digest where there is one.
-fn asked_for(image: &str) -> Option<ImageId> {
-    let image: ImageRef = image.parse().ok()?;
-    image.digest.map(ImageId::Digest).or(image.tag.map(ImageId::Tag))
 }
 
 /// The candidate: staging's digests, and the newest commit that any of them was built from.

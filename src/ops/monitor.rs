@@ -1,19 +1,21 @@
 //! `monitor`: production as it is: pods, health, restarts, errors and latency against their limits.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::adapters::cluster::{PodState, Workloads};
 use crate::cli::monitor::Monitor as Args;
 use crate::config::Config;
-use crate::domain::{duration, printable};
+use crate::domain::{ServiceName, duration, printable};
 use crate::engine::{Event, SeenEvent};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::endpoints::{EndpointLook, Endpoints};
 use crate::monitor::metrics::Metrics;
 use crate::monitor::pods::restarted;
-use crate::monitor::sli::{Judgement, Limits, Look, Streak, millis, percent};
+use crate::monitor::sli::{Judgement, Limits, Look, Sli, Streak, millis, percent};
 use crate::ui::out::Out;
 
 use super::Invocation;
@@ -44,11 +46,15 @@ pub async fn monitor(invocation: &mut Invocation, args: &Args, out: &mut Out, js
     // One look decides alone when there is only one.
     let bad_looks = if args.once { 1 } else { config.watch.bad_looks };
     let mut streak = Streak::default();
+    let mut short: BTreeMap<ServiceName, u32> = BTreeMap::new();
+    let mut before = None;
     loop {
         let now = invocation.clock.now();
         let (pods, health, look) = futures::join!(workloads.pods(None), endpoints.look(), metrics.look(WINDOW, now));
         let seen = Seen { pods: pods?, health, metrics: look? };
-        let wrong = judge(&config, &seen, &mut streak, limits, bad_looks);
+        let before = before.get_or_insert_with(|| older_restarts(&seen.pods, now));
+        let mut wrong = pods_short(&config, &seen.pods, &mut short, bad_looks);
+        wrong.extend(judge(&config, &seen, before, &mut streak, limits, bad_looks));
         if json {
             out.json_line(&document(&config, &seen, &wrong))?;
         } else {
@@ -60,7 +66,7 @@ pub async fn monitor(invocation: &mut Invocation, args: &Args, out: &mut Out, js
             return Err(error.hint("gospel-release rollback goes back to the last good release"));
         }
         if now >= until {
-            return Ok(0);
+            return known(&seen).map(|()| 0);
         }
         let note = seen.metrics.summary().unwrap_or_else(|| "no data".to_owned());
         let waiting = SeenEvent::Waiting { id: "monitor", note, since, until: Some(until) };
@@ -75,14 +81,77 @@ pub async fn monitor(invocation: &mut Invocation, args: &Args, out: &mut Out, js
     }
 }
 
-fn judge(config: &Config, seen: &Seen, streak: &mut Streak, limits: Limits, bad_looks: u32) -> Vec<String> {
+/// Restarts that were over before we looked: of pods that have not restarted lately.
+fn older_restarts(pods: &[PodState], now: Timestamp) -> BTreeMap<String, u32> {
+    let from = now.checked_sub(SignedDuration::try_from(WINDOW).unwrap_or_default()).unwrap_or(now);
+    let lately = |pod: &PodState| pod.last_terminated().is_some_and(|(_, end)| end.at.is_none_or(|at| at >= from));
+    pods.iter().filter(|pod| !lately(pod)).map(|pod| (pod.name.clone(), pod.restarts())).collect()
+}
+
+/// Services with fewer ready pods than they must have: none at all is wrong at once, too few in `bad_looks` looks in a row.
+fn pods_short(
+    config: &Config,
+    pods: &[PodState],
+    short: &mut BTreeMap<ServiceName, u32>,
+    bad_looks: u32,
+) -> Vec<String> {
+    let wanted = config.production.replicas as usize;
+    let mut wrong = Vec::new();
+    for service in &config.services {
+        let (ready, ..) = counts(config, service, pods);
+        if ready >= wanted {
+            short.remove(&service.name);
+            continue;
+        }
+        let looks = short.entry(service.name.clone()).or_default();
+        *looks += 1;
+        if ready == 0 || *looks >= bad_looks {
+            wrong.push(format!("{} has {ready} of {wanted} pods ready", service.name));
+        }
+    }
+    wrong
+}
+
+/// What could not be looked at is not well: an end without an answer is none.
+fn known(seen: &Seen) -> Result<()> {
+    let unanswered: Vec<String> = seen
+        .health
+        .iter()
+        .filter(|look| look.unanswered)
+        .map(|look| format!("{} {}", look.service, look.path))
+        .collect();
+    if !unanswered.is_empty() {
+        let error = Error::outside("production could not be looked at whole: its health is not known");
+        return Err(unanswered
+            .into_iter()
+            .fold(error, |error, what| error.seen(format!("{what} could not be asked")))
+            .hint("gospel-release doctor tries each way in"));
+    }
+    if seen.metrics.services.values().any(Sli::has_data) {
+        return Ok(());
+    }
+    Err(Error::outside("production's errors and latency are not known: no service has metrics")
+        .hint("check production.prometheus; gospel-release doctor asks it"))
+}
+
+fn judge(
+    config: &Config,
+    seen: &Seen,
+    before: &BTreeMap<String, u32>,
+    streak: &mut Streak,
+    limits: Limits,
+    bad_looks: u32,
+) -> Vec<String> {
     let mut wrong: Vec<String> = seen
         .health
         .iter()
         .filter(|look| !look.ok && !look.unanswered)
         .map(|look| format!("{} {} answers {}", look.service, look.path, look.said))
         .collect();
-    wrong.extend(restarted(&seen.pods, config.watch.restarts).into_iter().map(|pod| pod.said));
+    let names: BTreeSet<String> = config.services.iter().map(|service| config.deployment_of(service)).collect();
+    let ours = seen.pods.iter().filter(|pod| pod.app().is_some_and(|app| names.contains(app)));
+    let ours: Vec<PodState> = ours.cloned().collect();
+    wrong.extend(restarted(&ours, config.watch.restarts, before).into_iter().map(|pod| pod.said));
     if let Judgement::Regression { findings } = streak.judge(&seen.metrics, limits, bad_looks) {
         wrong.extend(findings.into_iter().map(|finding| finding.said));
     }

@@ -66,22 +66,21 @@ impl Step for Approval {
     fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
             let run = self.github.run(super::workflow_run(facts)?.id).await?;
+            // First what is asked now: jobs that were run again ask again, and the answer of the attempt before does not count.
+            if let Some(deployment) = self.ours(run.id).await?.filter(|_| !run.is_completed()) {
+                let question = ask(&deployment, &run, facts);
+                if !self.asked.swap(true, Ordering::Relaxed) {
+                    io.say(format!("asks {question}"));
+                }
+                return Ok(Probe::NotYet(question));
+            }
             if let Some(decided) = self.decided(&run).await? {
                 return Ok(decided);
             }
             if run.is_completed() {
                 return ended_undecided(&run, &self.github.jobs(run.id).await?, facts);
             }
-            match self.ours(run.id).await? {
-                None => Ok(Probe::NotYet(format!("the jobs before the approval ({})", run.url))),
-                Some(deployment) => {
-                    let question = ask(&deployment, &run, facts);
-                    if !self.asked.swap(true, Ordering::Relaxed) {
-                        io.say(format!("asks {question}"));
-                    }
-                    Ok(Probe::NotYet(question))
-                }
-            }
+            Ok(Probe::NotYet(format!("the jobs before the approval ({})", run.url)))
         })
     }
 

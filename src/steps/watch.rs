@@ -1,18 +1,19 @@
 //! The hour after: errors, latency and restarts, looked at until it is over.
 
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::adapters::cluster::Workloads;
 use crate::config::Config;
-use crate::domain::{Evidence, count, duration};
+use crate::domain::{Evidence, ServiceName, count, duration};
 use crate::engine::{BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::metrics::Metrics;
 use crate::monitor::pods::restarted;
-use crate::monitor::sli::{Judgement, Limits, Streak};
+use crate::monitor::sli::{Judgement, Limits, Sli, Streak};
 
 /// Watches production until `watch.for` has passed since the rollout. A resumed run goes on with the same hour.
 pub struct Watch {
@@ -20,6 +21,8 @@ pub struct Watch {
     workloads: Workloads,
     config: Config,
     streak: Mutex<Streak>,
+    /// Restarts that pods older than the release had at the first look.
+    before: OnceLock<BTreeMap<String, u32>>,
 }
 
 /// The window of one look: long enough to hold requests, short enough to show what happens now.
@@ -28,7 +31,7 @@ const WINDOW: Duration = Duration::from_secs(300);
 impl Watch {
     #[must_use]
     pub fn new(metrics: Metrics, workloads: Workloads, config: Config) -> Self {
-        Self { metrics, workloads, config, streak: Mutex::default() }
+        Self { metrics, workloads, config, streak: Mutex::default(), before: OnceLock::new() }
     }
 
     fn limits(&self) -> Limits {
@@ -45,13 +48,43 @@ impl Watch {
         self.streak.lock().unwrap_or_else(std::sync::PoisonError::into_inner).looks()
     }
 
+    /// Pods of the services that restarted since the release; others in the namespace are not its doing.
     async fn restarts(&self, since: Timestamp) -> Result<Vec<String>> {
+        let names: BTreeSet<String> =
+            self.config.services.iter().map(|service| self.config.deployment_of(service)).collect();
         let pods = self.workloads.pods(None).await?;
-        let new: Vec<_> = pods
-            .into_iter()
-            .filter(|pod| pod.last_terminated().is_some_and(|(_, end)| end.at.is_none_or(|at| at >= since)))
-            .collect();
-        Ok(restarted(&new, self.config.watch.restarts).into_iter().map(|pod| pod.said).collect())
+        let pods: Vec<_> = pods.into_iter().filter(|pod| pod.app().is_some_and(|app| names.contains(app))).collect();
+        let before = self.before.get_or_init(|| {
+            let older = pods.iter().filter(|pod| pod.created_at.is_some_and(|at| at < since));
+            older.map(|pod| (pod.name.clone(), pod.restarts())).collect()
+        });
+        Ok(restarted(&pods, self.config.watch.restarts, before).into_iter().map(|pod| pod.said).collect())
+    }
+
+    /// The whole time in one look, for its end: this process may have seen little of it. `Ok(Err(…))` is what is still waited for.
+    async fn whole(
+        &self,
+        since: Timestamp,
+        now: Timestamp,
+        watched: Duration,
+        facts: &Facts,
+    ) -> Result<std::result::Result<Vec<String>, String>> {
+        let lasts = self.config.watch.lasts;
+        let (whole, earlier) =
+            futures::try_join!(self.metrics.look(watched.min(lasts * 2), now), self.metrics.look(lasts, since))?;
+        let bad = whole.findings(self.limits()).into_iter().filter(|finding| finding.kind.is_bad());
+        let bad: Vec<String> = bad.map(|finding| finding.said).collect();
+        if !bad.is_empty() {
+            return Err(regressed(bad, facts));
+        }
+        let silent = whole.services.iter().filter(|(_, sli)| !sli.has_data()).map(|(service, _)| service);
+        let has_stopped = |service: &&ServiceName| earlier.services.get(*service).is_some_and(Sli::has_data);
+        let (stopped, quiet): (Vec<_>, Vec<_>) = silent.partition(has_stopped);
+        if stopped.is_empty() {
+            return Ok(Ok(quiet.into_iter().map(ToString::to_string).collect()));
+        }
+        let names: Vec<&str> = stopped.into_iter().map(ServiceName::as_str).collect();
+        Ok(Err(format!("metrics of {}, which had some before the release (no data)", names.join(", "))))
     }
 }
 
@@ -109,11 +142,19 @@ impl Step for Watch {
                     duration(Duration::from_secs(left.as_secs().max(1)))
                 )));
             }
+            let quiet = match self.whole(since, now, watched, facts).await? {
+                Ok(quiet) => quiet,
+                Err(waited_for) => return Ok(Probe::NotYet(waited_for)),
+            };
             let (looks, with_data) = self.looks();
             let evidence = Evidence::new(format!("{said} in {}, {with_data} with data", count(looks as usize, "look")))
                 .from("Prometheus and pods of production")
                 .at(now)
                 .fact("watched since", since.to_string(), None);
+            let quiet = (!quiet.is_empty()).then(|| quiet.join(", "));
+            let evidence = quiet
+                .into_iter()
+                .fold(evidence, |evidence, quiet| evidence.fact("no requests, before or since", quiet, None));
             Ok(Probe::Done(Done::new(evidence)))
         })
     }

@@ -77,13 +77,46 @@ impl GitHub {
         }
         match denied(protection)? {
             Ok(Some(protection)) => required.checks.extend(from_protection(protection)),
-            Ok(None) => {}
+            // GitHub says 404 both where there is none and to a token that may not administer the repository (docs.github.com, "Get
+            // branch protection"; ossf/scorecard#138). Whether there is one, the branch itself says to anybody.
+            Ok(None) => match self.protected_branch(branch).await? {
+                None => {}
+                Some(Some(checks)) => {
+                    let protection = WireProtection { required_status_checks: Some(checks) };
+                    required.checks.extend(from_protection(protection));
+                }
+                Some(None) => {
+                    required.unknown.push(format!("branch protection of {branch}: the token may not read it"));
+                }
+            },
             Err(error) => required.unknown.push(format!("branch protection: {}", error.what())),
         }
         let mut seen = std::collections::HashSet::new();
         required.checks.retain(|check| seen.insert((check.context.clone(), check.app_id)));
         Ok(required)
     }
+
+    /// What a branch says of its own protection: none; one with these checks; or one (a ruleset protects it, too) without a word of them.
+    async fn protected_branch(&self, branch: &str) -> Result<Option<Option<ProtectionChecks>>> {
+        let found = self.find::<WireBranch>(&self.route(&format!("branches/{}", encode(branch)))).await?;
+        // `protected` is also true for what only rulesets protect; `protection.enabled` is not.
+        let protection = found.filter(|branch| branch.protected).and_then(|branch| branch.protection);
+        Ok(protection.filter(|protection| protection.enabled).map(|protection| protection.required_status_checks))
+    }
+}
+
+#[derive(Deserialize)]
+struct WireBranch {
+    #[serde(default)]
+    protected: bool,
+    protection: Option<WireBranchProtection>,
+}
+
+#[derive(Deserialize)]
+struct WireBranchProtection {
+    #[serde(default)]
+    enabled: bool,
+    required_status_checks: Option<ProtectionChecks>,
 }
 
 /// The checks that rules ask for, and the rules that could not be read.
