@@ -18,7 +18,8 @@ pub struct Clock(Arc<Inner>);
 struct Inner {
     /// `None`: world time is wall time.
     scaled: Option<Scaled>,
-    started: Instant,
+    /// [`awake_or_asleep`] and the time of day when this clock was made.
+    started: Duration,
     started_wall: Timestamp,
 }
 
@@ -36,6 +37,15 @@ struct Scaled {
 fn steady() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::try_from(now).unwrap_or_default()
+}
+
+/// As [`steady`], and it goes on while the machine sleeps: Linux' `CLOCK_MONOTONIC` stops then (`clock_gettime(2)`), others' does not.
+fn awake_or_asleep() -> Duration {
+    #[cfg(target_os = "linux")]
+    let id = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let id = rustix::time::ClockId::Monotonic;
+    Duration::try_from(rustix::time::clock_gettime(id)).unwrap_or_default()
 }
 
 impl Clock {
@@ -70,7 +80,7 @@ impl Clock {
     }
 
     fn build(scaled: Option<Scaled>) -> Self {
-        Self(Arc::new(Inner { scaled, started: Instant::now(), started_wall: Timestamp::now() }))
+        Self(Arc::new(Inner { scaled, started: awake_or_asleep(), started_wall: Timestamp::now() }))
     }
 
     /// World time now.
@@ -83,10 +93,11 @@ impl Clock {
         scaled.anchor_world.checked_add(passed).unwrap_or(Timestamp::MAX)
     }
 
-    /// Wall time now; never goes back within one process.
+    /// Wall time now; never goes back within one process, and goes on while a laptop sleeps.
     #[must_use]
     pub fn wall(&self) -> Timestamp {
-        let passed = jiff::SignedDuration::try_from(self.0.started.elapsed()).unwrap_or(jiff::SignedDuration::ZERO);
+        let passed = awake_or_asleep().saturating_sub(self.0.started);
+        let passed = jiff::SignedDuration::try_from(passed).unwrap_or(jiff::SignedDuration::ZERO);
         self.0.started_wall.checked_add(passed).unwrap_or(Timestamp::MAX)
     }
 

@@ -176,6 +176,11 @@ fn loaded(global: &Global, env: &Env) -> Result<Loaded> {
     load(&Sources { env, cwd, file, sets: global.sets.clone() })
 }
 
+/// Whether the embedded production is asked: it consents to everything. The variable alone, in the environment of a real one, does not.
+fn rehearsed(invocation: &Invocation) -> bool {
+    invocation.env.get(EMBEDDED).is_some() && invocation.kind == WorldKind::Rehearsal
+}
+
 /// Everything that needs a world.
 async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
     let started = Stopwatch::start();
@@ -185,7 +190,7 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
     let style = Style::of_stderr(cli.global.color, &invocation.env);
     let report = match cli.command {
         Command::Promote(args) => {
-            let rehearsed = invocation.env.get(EMBEDDED).is_some();
+            let rehearsed = rehearsed(&invocation);
             let options = ops::promote::Options {
                 version: args.version,
                 approve: args.consent.approve,
@@ -200,7 +205,7 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
             ops::promote::promote(&mut invocation, &options).await
         }
         Command::Rollback(args) => {
-            let rehearsed = invocation.env.get(EMBEDDED).is_some();
+            let rehearsed = rehearsed(&invocation);
             let options = ops::rollback::Options {
                 to: args.to,
                 services: args.services,
@@ -217,7 +222,7 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
         Command::Hotfix(args) => match args.action {
             hotfix::Action::Start(args) => return ops::hotfix::start(&mut invocation, &args, out, json).await,
             hotfix::Action::Ship(args) => {
-                let rehearsed = invocation.env.get(EMBEDDED).is_some();
+                let rehearsed = rehearsed(&invocation);
                 let options = ops::hotfix::ShipOptions {
                     reason: args.reason.or_else(|| rehearsed.then(|| "a rehearsal".to_owned())),
                     services: args.services,
@@ -231,7 +236,7 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
                 ops::hotfix::ship(&mut invocation, &options).await
             }
             hotfix::Action::Finish(args) => {
-                let rehearsed = invocation.env.get(EMBEDDED).is_some();
+                let rehearsed = rehearsed(&invocation);
                 let options = ops::hotfix::FinishOptions {
                     name: args.name,
                     approve: args.consent.approve,

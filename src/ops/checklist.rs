@@ -91,7 +91,9 @@ pub async fn checklist(invocation: &mut Invocation, args: &Args, out: &mut Out, 
         return attested(invocation, &connected, attest, &candidate.commit, out, json).await;
     }
     let live = match candidate::running(&config, &connected.production.aws, &connected.production.workloads).await {
-        Err(_) if args.first_release => std::collections::BTreeMap::new(),
+        Err(error) if args.first_release && error.kind() == crate::Kind::GateBlocked => {
+            std::collections::BTreeMap::new()
+        }
         other => other?,
     };
     let previous = candidate::live_version(&config, &connected.production.aws, &connected.git, &live).await?;

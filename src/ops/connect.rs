@@ -55,9 +55,16 @@ pub struct Outages {
     pub github: Option<Error>,
     /// Staging: its account, or its cluster.
     pub staging: Option<Error>,
+    /// Argo CD's own cluster, where it has one.
+    pub argo: Option<Error>,
 }
 
 impl Outages {
+    /// The first of them.
+    pub fn any(self) -> Option<Error> {
+        self.staging.or(self.git).or(self.github).or(self.argo)
+    }
+
     /// Refuses where Git is needed and does not answer; tells of what else is gone without. `what` is a commit ("a rollback"), and
     /// `past` the command that goes without Git.
     ///
@@ -75,7 +82,15 @@ impl Outages {
                 .hint(format!("past Git, at once: {past}"))
                 .hint("or wait for it: githubstatus.com"));
         }
-        for (what, error) in [("Git", &self.git), ("GitHub", &self.github)] {
+        if let Some(error) = &self.argo
+            && !direct
+        {
+            return Err(Error::outside("Argo CD's cluster does not answer")
+                .because(error.to_string())
+                .seen("Nothing was changed.")
+                .hint(format!("past Argo CD, at once: {past}")));
+        }
+        for (what, error) in [("Git", &self.git), ("GitHub", &self.github), ("Argo CD", &self.argo)] {
             if let Some(error) = error {
                 invocation.warn(format!("{what} does not answer and is gone without: {error}"));
             }
@@ -86,24 +101,27 @@ impl Outages {
 
 /// Connects everything at once and compares accounts, cluster and repository with the configuration (exit 14).
 pub async fn connect(invocation: &mut Invocation) -> Result<Connected> {
-    let (connected, outages) = connect_despite(invocation).await?;
-    match outages.staging.or(outages.git).or(outages.github) {
+    let (connected, outages) = connect_despite(invocation, false).await?;
+    match outages.any() {
         None => Ok(connected),
         Some(error) => Err(error),
     }
 }
 
-/// As [`connect`], for who must act although Git hosting or GitHub is down: only production has to answer, and nothing that answers
-/// may be another world.
-pub async fn connect_despite(invocation: &mut Invocation) -> Result<(Connected, Outages)> {
+/// How long Git is waited for by who goes past it anyway. A Git host that stalls would be waited for much longer than it takes to help.
+const IN_A_HURRY: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// As [`connect`], for who must act although Git hosting, GitHub or Argo CD is down: only production has to answer, and nothing that
+/// answers may be another world. `hurry`: who goes past Git does not wait long for it.
+pub async fn connect_despite(invocation: &mut Invocation, hurry: bool) -> Result<(Connected, Outages)> {
     let Invocation { config, base, env, kind, listener, .. } = invocation;
     let git = Arc::new(Git::open(&config.repository, base)?);
-    let github = github(config, env).await?;
+    let (github, unsigned) = github_or_not(config, env).await?;
     let looking = Looking::default();
     let looks = futures::future::join3(
         looking.at("production's AWS account and cluster", place(&config.production, "production")),
         looking.at("staging's AWS account and cluster", place(&config.staging, "staging")),
-        repository(&git, &github, &looking),
+        repository(&git, &github, hurry, &looking),
     );
     let (production, staging, outages) = looking.told(listener.as_mut(), looks).await;
     let (production, mut outages) = (production?, outages?);
@@ -114,7 +132,13 @@ pub async fn connect_despite(invocation: &mut Invocation) -> Result<(Connected, 
             production.0.clone()
         }
     };
-    let (argo, argo_session) = argo_cluster(config, &production.0.aws, &production.0.cluster).await?;
+    outages.github = unsigned.or(outages.github);
+    let argo = argo_cluster(config, &production.0.aws, &production.0.cluster).await;
+    let (argo, argo_session) = argo.unwrap_or_else(|error| {
+        outages.argo = Some(error);
+        // Whatever is asked of Argo CD there is answered by "no such application".
+        (production.0.cluster.clone(), None)
+    });
     let applications = Applications::new(&argo, &config.argo.namespace);
     let identity = production.0.cluster.identity();
     let world = WorldId {
@@ -139,17 +163,25 @@ pub async fn connect_despite(invocation: &mut Invocation) -> Result<(Connected, 
 
 /// GitHub, with a token from the environment or from `gh auth token`.
 pub async fn github(config: &Config, env: &Env) -> Result<GitHub> {
+    match github_or_not(config, env).await? {
+        (github, None) => Ok(github),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// GitHub, and what is wrong where there is no token: who must act goes without.
+async fn github_or_not(config: &Config, env: &Env) -> Result<(GitHub, Option<Error>)> {
     let settings = &config.github;
     let found = env.first(&settings.token_env).and_then(|(_, token)| Token::new(token));
     let token = match found {
         Some(token) => Some(token),
         None => token_from_gh(&settings.api).await?,
     };
-    if token.is_none() {
-        return Err(Error::outside("no GitHub token")
-            .hint(format!("set {}, or sign in: gh auth login", settings.token_env.join(" or "))));
-    }
-    GitHub::connect(settings, &config.repository.slug, token)
+    let missing = token.is_none().then(|| {
+        Error::outside("no GitHub token")
+            .hint(format!("set {}, or sign in: gh auth login", settings.token_env.join(" or ")))
+    });
+    Ok((GitHub::connect(settings, &config.repository.slug, token)?, missing))
 }
 
 /// Account first (a wrong one must not be asked anything else), then the cluster.
@@ -183,12 +215,20 @@ pub async fn argo_cluster(
     Ok((cluster.attempting(|| "connect to Argo CD's cluster".to_owned())?, session))
 }
 
-/// The checkout is complete, and its remote is the configured repository on the configured GitHub.
-async fn repository(git: &Git, github: &GitHub, looking: &Looking) -> Result<Outages> {
+async fn fetched(git: &Git, hurry: bool) -> Result<()> {
+    if !hurry {
+        return git.fetch().await;
+    }
+    let late = || Error::outside(format!("Git did not answer within {} s", IN_A_HURRY.as_secs()));
+    tokio::time::timeout(IN_A_HURRY, git.fetch()).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// The checkout is complete, and what GitHub answers is the configured repository.
+async fn repository(git: &Git, github: &GitHub, hurry: bool, looking: &Looking) -> Result<Outages> {
     git.remote_url().await?;
     git.ensure_complete()?;
     let (fetched, repository) =
-        futures::join!(looking.at("Git", git.fetch()), looking.at("GitHub", github.repository()));
+        futures::join!(looking.at("Git", fetched(git, hurry)), looking.at("GitHub", github.repository()));
     let fetched = fetched.attempting(|| "fetch main and the release tags".to_owned());
     let mut outages = Outages { git: fetched.err(), ..Outages::default() };
     match repository.attempting(|| format!("look at {} on GitHub", github.slug())) {

@@ -91,7 +91,7 @@ pub(super) fn header(invocation: &Invocation, run: RunId, verb: Verb, world: Wor
 }
 
 /// A run that was left open comes first: it is resumed or aborted before another begins.
-async fn refuse_beside(runs: &Runs) -> Result<()> {
+pub(super) async fn refuse_beside(runs: &Runs) -> Result<()> {
     let open = runs.open().await?;
     let Some(state) = open.last() else { return Ok(()) };
     let version = state.version().map_or(String::new(), |version| format!(" of {version}"));
@@ -175,11 +175,15 @@ async fn run(invocation: &mut Invocation, connected: &Connected, verb: Verb, beg
             invocation.warn(format!("old runs were not tidied away: {error}"));
         }
     }
-    // The report stands whatever becomes of the lock; a Lease that cannot be given back expires.
-    if let Err(error) = claim.release().await {
-        invocation.warn(format!("the lock could not be given back and expires by itself: {error}"));
-    }
+    give_back(invocation, claim).await;
     report
+}
+
+/// Gives the lock back; the report stands whatever becomes of it.
+pub(super) async fn give_back(invocation: &mut Invocation, claim: Claim) {
+    if let Err(error) = claim.release().await {
+        invocation.warn(format!("the lock could not be given back, and the next command needs --takeover: {error}"));
+    }
 }
 
 /// Whether the run's first record is yet to be written, or it is taken up again.
@@ -268,7 +272,13 @@ fn resumable(error: Error, goes_on: bool) -> Error {
 }
 
 /// All gates and all probes, no lock, no journal, no act.
-async fn dry_run(invocation: &mut Invocation, connected: &Connected, verb: Verb, facts: Facts, plan: &Plan) -> Report {
+pub(super) async fn dry_run(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    verb: Verb,
+    facts: Facts,
+    plan: &Plan,
+) -> Report {
     credentials::warn(invocation, connected, plan, |_| false);
     dry_run_in(&connected.world, invocation, verb, facts, plan).await
 }

@@ -51,9 +51,10 @@ impl Lock {
     /// Asks the cluster again: before every act.
     pub async fn still_ours(&self) -> Result<()> {
         let mut now = self.held.now.lock().await;
+        let taken = now.as_ref().map(|state| state.transitions);
         let seen = self.held.leases.get().await?;
         match seen {
-            Some(state) if self.held.is_ours(&state) => {
+            Some(state) if self.held.is_ours(&state, taken) => {
                 *now = Some(state);
                 Ok(())
             }
@@ -84,8 +85,11 @@ impl Lock {
 }
 
 impl Held {
-    fn is_ours(&self, state: &LeaseState) -> bool {
-        state.holder.as_deref() == Some(&self.who) && state.run.as_deref() == Some(self.run.as_str())
+    /// Whether a Lease is the one that we took: of the same person and run there may be another process, which took it after us.
+    fn is_ours(&self, state: &LeaseState, taken: Option<u32>) -> bool {
+        state.holder.as_deref() == Some(&self.who)
+            && state.run.as_deref() == Some(self.run.as_str())
+            && taken == Some(state.transitions)
     }
 
     fn write(&self, transitions: u32) -> LeaseWrite {
@@ -144,7 +148,7 @@ impl Held {
             Ok(state) => *now = Some(state),
             Err(error) if error.is_conflict() || error.is_not_found() => {
                 *now = match self.leases.get().await {
-                    Ok(Some(state)) if self.is_ours(&state) => Some(state),
+                    Ok(Some(newer)) if self.is_ours(&newer, Some(state.transitions)) => Some(newer),
                     _ => None,
                 };
             }
@@ -173,7 +177,8 @@ fn locked(state: &LeaseState) -> Error {
     };
     error
         .hint("gospel-release status shows what it does")
-        .hint("if its process is dead: gospel-release resume --takeover")
+        .hint("if its process is dead: gospel-release resume --takeover goes on with its run")
+        .hint("or the same command with --takeover takes its place")
 }
 
 fn lost(now: Option<&LeaseState>) -> Error {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::adapters::cluster::{ConfigMaps, Events, Logs};
+use crate::adapters::git::ReleaseTag;
 use crate::adapters::http;
 use crate::config::Config;
-use crate::domain::{Digest, ServiceName, Version};
+use crate::domain::{Digest, ServiceName, Version, WorldKind};
 use crate::engine::{Facts, Plan, Question, RunState};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::databases::Database;
@@ -15,7 +16,7 @@ use crate::monitor::endpoints::Endpoints;
 use crate::monitor::metrics::Metrics;
 use crate::steps;
 
-use super::connect::{Connected, connect};
+use super::connect::{Connected, connect, is_loopback};
 use super::drive::{self, Beside, Verb};
 use super::prepare::{Prepared, choose_version, pending_migrations};
 use super::sheet::Sheet;
@@ -93,6 +94,9 @@ async fn choose(
         return Err(Error::new(Kind::GateBlocked, "there is no release tag, so nothing to go back to")
             .hint("gospel-release promote --first-release waives, by name, what a first release cannot have"));
     }
+    if options.first_release && !live.is_empty() {
+        refuse_second_first(&released)?;
+    }
     let mut facts = Facts { candidate: Some(candidate.clone()), previous: running.clone(), ..Facts::default() };
     let prepared = Prepared::of(&config, &connected.git, &facts)?;
     if prepared.previous.as_ref().is_some_and(|tag| tag.commit == candidate.commit) || live == candidate.images {
@@ -112,6 +116,14 @@ async fn choose(
     let version = choose_version(options.version.as_ref(), &config, &released, running.as_ref(), &prepared.changes)?;
     facts.version = Some(version);
     Ok((facts, live))
+}
+
+/// `--first-release` waives what a first release cannot have; where production runs and a release is tagged, it is not the first.
+fn refuse_second_first(released: &[ReleaseTag]) -> Result<()> {
+    let Some(last) = released.last() else { return Ok(()) };
+    Err(Error::usage(format!("this is not the first release: there is {}, and production runs", last.version))
+        .seen("What there is to go back to, and to compare with, is known; nothing is waived.")
+        .hint("gospel-release promote"))
 }
 
 /// Images that were rolled back do not come again unseen.
@@ -146,7 +158,8 @@ async fn refuse_quarantined(
 
 async fn live(config: &Config, connected: &Connected, options: &Options) -> Result<BTreeMap<ServiceName, Digest>> {
     match candidate::running(config, &connected.production.aws, &connected.production.workloads).await {
-        Err(_) if options.first_release => Ok(BTreeMap::new()),
+        // Before the first release nothing runs, or not one image for each service.
+        Err(error) if options.first_release && error.kind() == Kind::GateBlocked => Ok(BTreeMap::new()),
         other => other,
     }
 }
@@ -266,8 +279,20 @@ pub(super) fn webhook(
     config: &Config,
     news: steps::News,
 ) -> Result<Option<steps::AnnounceWebhook>> {
-    let from_env = config.announce.webhook_env.as_ref().and_then(|name| invocation.env.get(name)).map(str::to_owned);
-    let url = from_env.or_else(|| config.announce.webhook.clone());
-    url.map(|url| Ok(steps::AnnounceWebhook { http: http::client()?, url, project: config.project.clone(), news }))
-        .transpose()
+    let announce = &config.announce;
+    if announce.webhook_env.is_none() && announce.webhook.is_none() {
+        return Ok(None);
+    }
+    let from_env = announce.webhook_env.as_ref().and_then(|name| invocation.env.get(name)).map(str::to_owned);
+    // Whether there is a step is a matter of the configuration: a run goes on where the variable is not set, too.
+    let url = from_env
+        .or_else(|| announce.webhook.clone())
+        .ok_or_else(|| format!("{} is not set", announce.webhook_env.as_deref().unwrap_or("announce.webhook")));
+    let url = match url {
+        Ok(url) if invocation.kind == WorldKind::Rehearsal && !is_loopback(&url) => {
+            Err("a rehearsal tells nobody outside this machine".to_owned())
+        }
+        other => other,
+    };
+    Ok(Some(steps::AnnounceWebhook { http: http::client()?, url, project: config.project.clone(), news }))
 }

@@ -71,7 +71,7 @@ pub(super) struct Found {
 /// Runs a rollback from its beginning.
 pub async fn rollback(invocation: &mut Invocation, options: &Options) -> Report {
     invocation.note("looking at production, Git and Argo CD");
-    let (connected, outages) = match connect_despite(invocation).await {
+    let (connected, outages) = match connect_despite(invocation, options.direct).await {
         Ok(connected) => connected,
         Err(error) => return Report::early(VERB.command, None, error),
     };
@@ -147,7 +147,7 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
     let (live, all, open, quarantined, app) = futures::join!(
         candidate::seen(config, &production.aws, &production.workloads),
         kept.all(),
-        kept.open(),
+        kept.open_and_readable(),
         quarantine.all::<Quarantined>(),
         connected.applications.application(&config.argo.application),
     );

@@ -15,13 +15,17 @@ use crate::ui::out::Out;
 use super::connect::{Connected, Outages, connect_despite, production};
 use super::drive::{self, Start, Verb};
 use super::shared::Runs;
-use super::{Invocation, Report, hotfix, lock, promote, provision, rollback};
+use super::{Invocation, Report, guards, hotfix, lock, promote, provision, rollback};
 
 /// The run to take up: the one named, or the last that was left open.
 async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<(RunState, Option<String>)> {
     if let Some(run) = run {
         let shared = runs.get(run).await?;
-        let local = invocation.state_dir()?.run(run).load()?.map(|(_, state)| state);
+        let local = match (invocation.state_dir()?.run(run).load(), &shared) {
+            // The journal here cannot be read: the copy in the cluster is whole.
+            (Err(_), Some(_)) => None,
+            (loaded, _) => loaded?.map(|(_, state)| state),
+        };
         return newest(shared, local).ok_or_else(|| {
             Error::usage(format!("there is no run {run}, neither here nor in the cluster"))
                 .hint("gospel-release runs list")
@@ -51,7 +55,7 @@ pub async fn resume(invocation: &mut Invocation, args: &Resume) -> Report {
     if let Some(report) = provision::resume(invocation, args.run.as_ref()).await {
         return report;
     }
-    let (connected, outages) = match connect_despite(invocation).await {
+    let (connected, outages) = match connect_despite(invocation, false).await {
         Ok(connected) => connected,
         Err(error) => return Report::early("resume", None, error),
     };
@@ -73,7 +77,9 @@ async fn take_up(
     let found = match find(invocation, &runs, run).await {
         // A process that died before it shared anything left only its Lease: nothing was changed.
         Err(error) if consent.takeover && run.is_none() && error.kind() == Kind::Usage => {
-            clear_dead_lock(invocation, connected).await?;
+            if !invocation.dry_run {
+                clear_dead_lock(invocation, connected).await?;
+            }
             return Err(error);
         }
         other => other?,
@@ -81,22 +87,35 @@ async fn take_up(
     let run = found.0.header.run.clone();
     same_world(&found.0, &connected.world)?;
     if !past_git(&found.0)
-        && let Some(error) = outages.staging.or(outages.git).or(outages.github)
+        && let Some(error) = needed(outages, &found.0)
     {
         return Err(error);
+    }
+    if invocation.dry_run {
+        let (verb, plan) = planned_again(invocation, connected, &found.0, args).await?;
+        return Ok(drive::dry_run(invocation, connected, verb, found.0.facts, &plan).await);
     }
     let leases = Leases::new(&connected.production.cluster, &connected.world.namespace);
     let duration = invocation.config.lock.lease;
     let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, consent.takeover).await?;
     // Read again under the lock: its last holder may have gone on meanwhile.
-    let (state, version) = find(invocation, &runs, Some(&run)).await?;
+    let (state, version) = match find(invocation, &runs, Some(&run)).await {
+        Ok(found) => found,
+        Err(error) => {
+            lock.release().await?;
+            return Err(error);
+        }
+    };
     let claim = runs.claim(lock, version);
     let report = go_on(invocation, connected, &claim, state, args).await;
-    let released = claim.release().await;
-    if let Err(error) = released {
-        invocation.warn(format!("the lock could not be given back and expires by itself: {error}"));
-    }
+    drive::give_back(invocation, claim).await;
     report
+}
+
+/// What is out of reach and needed for the rest of a run: staging only as long as nobody has confirmed what is released.
+fn needed(outages: Outages, state: &RunState) -> Option<Error> {
+    let staging = if state.confirmed.is_some() { None } else { outages.staging };
+    Outages { staging, ..outages }.any()
 }
 
 async fn go_on(
@@ -106,18 +125,29 @@ async fn go_on(
     state: RunState,
     args: &Resume,
 ) -> Result<Report> {
-    if !state.is_open() {
-        return Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(&state)))
-            .hint("gospel-release promote begins a new one"));
-    }
+    let (verb, plan) = planned_again(invocation, connected, &state, args).await?;
     let dir = invocation.state_dir()?.run(&state.header.run);
     dir.make()?;
-    settings_of(invocation, &state)?;
-    let (verb, plan) = plan_again(invocation, connected, &state, args).await?;
-    same_plan(&state, &plan)?;
     let journal = journal(invocation, &dir, &state)?;
     let start = Start::Again(Box::new(state));
     Ok(drive::drive(invocation, verb, &plan, journal, claim, start, &dir, connected).await)
+}
+
+/// The plan of an open run, with its own settings; the same that it began with.
+async fn planned_again(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    state: &RunState,
+    args: &Resume,
+) -> Result<(Verb, Plan)> {
+    if !state.is_open() {
+        return Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(state)))
+            .hint("gospel-release promote begins a new one"));
+    }
+    settings_of(invocation, state)?;
+    let (verb, plan) = plan_again(invocation, connected, state, args).await?;
+    same_plan(state, &plan)?;
+    Ok((verb, plan))
 }
 
 /// The plan of a run that is taken up, by the verb that began it.
@@ -134,6 +164,9 @@ async fn plan_again(
             options.approve |= args.consent.approve;
             options.terminate_sync |= args.consent.terminate_sync;
             options.wait_approval = args.consent.wait_approval;
+            if !state.is_done("tag") {
+                guards::approval_rule(&connected.github, &invocation.config).await?.demand()?;
+            }
             let live = promote::live_or_nothing(invocation, connected).await;
             Ok((promote::VERB, promote::plan(invocation, connected, &options, &state.facts, &live).await?))
         }
@@ -220,14 +253,16 @@ fn aborted(why: String) -> Record {
 fn journal(invocation: &Invocation, dir: &crate::engine::RunDir, state: &RunState) -> Result<Journal> {
     let path = dir.journal();
     if path.is_file() {
-        let (journal, lines) = Journal::open(&path)?;
-        if fold(&lines)?.is_some_and(|local| local.seq == state.seq) {
+        // One that cannot be read is put aside as well: the shared copy goes on.
+        if let Ok((journal, lines)) = Journal::open(&path)
+            && let Ok(Some(local)) = fold(&lines)
+            && local.seq == state.seq
+        {
             return Ok(journal);
         }
-        drop(journal);
         let aside = path.with_extension(format!("{}.jsonl", invocation.clock.wall().as_second()));
         std::fs::rename(&path, &aside)
-            .map_err(|error| Error::config(format!("put the older journal {} aside", path.display())).because(error))?;
+            .map_err(|error| Error::config(format!("put the journal {} aside", path.display())).because(error))?;
     }
     let mut journal = Journal::create(&path)?;
     let adopted = Record::RunAdopted { state: Box::new(state.clone()), by: invocation.who() };
@@ -253,6 +288,7 @@ fn settings_of(invocation: &mut Invocation, state: &RunState) -> Result<()> {
         ("services", stored.services != here.services),
         ("images", stored.images != here.images),
         ("hotfix", stored.hotfix != here.hotfix),
+        ("announce", stored.announce != here.announce),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
@@ -264,6 +300,7 @@ fn settings_of(invocation: &mut Invocation, state: &RunState) -> Result<()> {
     here.services = stored.services;
     here.images = stored.images;
     here.hotfix = stored.hotfix;
+    here.announce = stored.announce;
     if !changed.is_empty() {
         invocation.warn(format!("settings differ from the run's own, which go on: {}", changed.join(", ")));
     }
@@ -314,6 +351,9 @@ pub async fn abort(
     );
     let ended = aborted(why);
     if let Some(state) = provision::abort(invocation, run)? {
+        if invocation.dry_run {
+            return would_abort(&state.header.run, out, json);
+        }
         note_abort_here(invocation, &state.header.run, &ended)?;
         return tell_abort(&state, out, json);
     }
@@ -325,10 +365,19 @@ pub async fn abort(
         return Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(&state))));
     }
     let run = state.header.run.clone();
+    if invocation.dry_run {
+        return would_abort(&run, out, json);
+    }
     let leases = Leases::new(&cluster, &world);
     let lock =
         lock::acquire(leases, &invocation.clock, invocation.who(), &run, invocation.config.lock.lease, true).await?;
-    let (mut state, version) = find(invocation, &runs, Some(&run)).await?;
+    let (mut state, version) = match find(invocation, &runs, Some(&run)).await {
+        Ok(found) => found,
+        Err(error) => {
+            lock.release().await?;
+            return Err(error);
+        }
+    };
     let claim = runs.claim(lock, version);
     let saved = async {
         state.apply(&ended)?;
@@ -339,6 +388,15 @@ pub async fn abort(
     saved?;
     note_abort_here(invocation, &run, &ended)?;
     tell_abort(&state, out, json)
+}
+
+fn would_abort(run: &RunId, out: &mut Out, json: bool) -> Result<u8> {
+    if json {
+        out.json(&json!({"run": run, "outcome": "planned", "exit": 0}))?;
+    } else {
+        out.line(&format!("run {run} would be aborted; nothing was changed"))?;
+    }
+    Ok(0)
 }
 
 fn tell_abort(state: &RunState, out: &mut Out, json: bool) -> Result<u8> {
@@ -361,8 +419,9 @@ fn note_abort_here(invocation: &Invocation, run: &RunId, ended: &Record) -> Resu
     if !path.is_file() {
         return Ok(());
     }
-    let (mut journal, lines) = Journal::open(&path)?;
-    let Some(mut local) = fold(&lines)? else { return Ok(()) };
+    // A journal that cannot be read has nothing to learn.
+    let Ok((mut journal, lines)) = Journal::open(&path) else { return Ok(()) };
+    let Ok(Some(mut local)) = fold(&lines) else { return Ok(()) };
     if !local.is_open() {
         return Ok(());
     }
@@ -416,7 +475,7 @@ pub fn runs(invocation: &mut Invocation, action: &RunsAction, out: &mut Out, jso
     let last = || dir.runs().pop().ok_or_else(|| Error::usage("no run is kept on this machine"));
     match action {
         RunsAction::List => {
-            for run in dir.runs() {
+            for run in dir.runs().into_iter().rev() {
                 match dir.run(&run).load() {
                     Ok(Some((_, state))) if json => out.json_line(&brief(&state))?,
                     Ok(Some((_, state))) => {

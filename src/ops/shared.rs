@@ -44,18 +44,24 @@ impl Runs {
         Ok(Some((read(&map)?, map.resource_version)))
     }
 
-    /// All runs, oldest first.
+    /// All runs that can be read, oldest first: what nobody can read must not keep anybody from looking, or from going back.
     pub async fn all(&self) -> Result<Vec<RunState>> {
-        let mut runs = self.maps.list(OPEN).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
-        runs.sort_by_key(|run| run.header.started_at);
-        Ok(runs)
+        Ok(oldest_first(self.maps.list(OPEN).await?.iter().filter_map(|map| read(map).ok()).collect()))
     }
 
     /// The runs that were left open, oldest first.
+    ///
+    /// # Errors
+    /// Also where one of them cannot be read: what it changed is not known.
     pub async fn open(&self) -> Result<Vec<RunState>> {
-        let mut runs = self.maps.list(&format!("{OPEN}=true")).await?.iter().map(read).collect::<Result<Vec<_>>>()?;
-        runs.sort_by_key(|run| run.header.started_at);
-        Ok(runs)
+        let maps = self.maps.list(&format!("{OPEN}=true")).await?;
+        Ok(oldest_first(maps.iter().map(read).collect::<Result<_>>()?))
+    }
+
+    /// As [`Runs::open`], without those that cannot be read.
+    pub async fn open_and_readable(&self) -> Result<Vec<RunState>> {
+        let maps = self.maps.list(&format!("{OPEN}=true")).await?;
+        Ok(oldest_first(maps.iter().filter_map(|map| read(map).ok()).collect()))
     }
 
     /// Records how a run ended whose process is gone, by compare-and-swap. One that is closed already stays as it is.
@@ -85,6 +91,11 @@ impl Runs {
     pub fn claim(&self, lock: Lock, version: Option<String>) -> Claim {
         Claim { runs: self.clone(), lock, version: Mutex::new(version) }
     }
+}
+
+fn oldest_first(mut runs: Vec<RunState>) -> Vec<RunState> {
+    runs.sort_by_key(|run| run.header.started_at);
+    runs
 }
 
 impl Claim {

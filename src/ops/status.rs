@@ -93,7 +93,7 @@ fn open_run(state: &RunState, takeover: &str, out: &mut Out) -> Result<()> {
     let version = state.version().map(|version| format!(" {version}")).unwrap_or_default();
     let next = state.next_step().map_or(String::new(), |step| format!(", next: {}", step.id));
     let (run, command, by) = (&state.header.run, &state.header.command, &state.header.by);
-    out.line(&format!("open run  {run} {command}{version} by {by}{next}"))?;
+    out.line(&format!("open run  {run} {}{version} by {}{next}", printable(command), printable(by)))?;
     out.line(&format!("          {}", outcome(state)))?;
     out.line(&format!("          gospel-release resume {run}{takeover}"))
 }

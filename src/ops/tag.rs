@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::adapters::cluster::{ConfigMaps, Leases};
 use crate::adapters::git::Git;
 use crate::cli::tag::Tag as Args;
 use crate::config::Config;
@@ -13,9 +14,11 @@ use crate::error::{Error, Result};
 use crate::steps;
 use crate::ui::out::Out;
 
-use super::connect::connect;
+use super::connect::{Connected, connect};
+use super::lock::Lock;
 use super::prepare::{Prepared, choose_version};
-use super::{Invocation, candidate, guards};
+use super::shared::Runs;
+use super::{Invocation, candidate, drive, guards, lock};
 
 /// Without a version: the suggestion, from conventional commits. With one: tags what staging runs.
 pub async fn tag(invocation: &mut Invocation, args: &Args, out: &mut Out, json: bool) -> Result<u8> {
@@ -36,6 +39,10 @@ pub async fn tag(invocation: &mut Invocation, args: &Args, out: &mut Out, json: 
             let name = config.repository.tags.tag(&version);
             if args.no_push {
                 let message = format!("Release {version}: {}", prepared.summary());
+                if invocation.dry_run {
+                    out.line(&format!("{name} would be made on {}; nothing was changed", candidate.commit.short()))?;
+                    return Ok(0);
+                }
                 confirm(invocation, &format!("Tag {name} on {}, here only", candidate.commit.short()), &version)?;
                 connected.git.create_tag(&version, &candidate.commit, &message).await?;
                 out.line(&format!("{name} on {} (not pushed)", candidate.commit.short()))?;
@@ -62,15 +69,34 @@ pub async fn tag(invocation: &mut Invocation, args: &Args, out: &mut Out, json: 
                     .await?;
                 return Ok(0);
             }
-            Engine::unrecorded(clock, cancel, invocation.listener.as_mut(), facts)
+            let lock = alone(invocation, &connected).await?;
+            let pushed = Engine::unrecorded(clock, cancel, invocation.listener.as_mut(), facts)
                 .run(&Plan::new("tag").step(step))
-                .await?;
+                .await;
+            lock.release().await?;
+            pushed?;
             if json {
                 out.json(&json!({"tag": name, "version": version, "commit": candidate.commit, "pushed": true}))?;
             } else {
                 out.line(&format!("{name} on {}", candidate.commit.short()))?;
             }
             Ok(0)
+        }
+    }
+}
+
+/// The lock, with no run left open: the tag starts the workflow that a promote would start.
+async fn alone(invocation: &Invocation, connected: &Connected) -> Result<Lock> {
+    let (cluster, namespace) = (&connected.production.cluster, &invocation.config.production.namespace);
+    let run = invocation.new_run_id()?;
+    let leases = Leases::new(cluster, namespace);
+    let duration = invocation.config.lock.lease;
+    let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, false).await?;
+    match drive::refuse_beside(&Runs::new(ConfigMaps::new(cluster, namespace))).await {
+        Ok(()) => Ok(lock),
+        Err(error) => {
+            lock.release().await?;
+            Err(error)
         }
     }
 }

@@ -63,7 +63,10 @@ fn recorded(record: &Record, state: Option<&RunState>) -> Vec<(Option<Mark>, Str
             vec![(Some(Mark::Note), format!("resumed by {}{next}", printable(by)))]
         }
         Record::RunAdopted { state, by } => {
-            vec![(Some(Mark::Note), format!("run {} taken up from its shared copy by {by}", state.header.run))]
+            vec![(
+                Some(Mark::Note),
+                format!("run {} taken up from its shared copy by {}", state.header.run, printable(by)),
+            )]
         }
         Record::GateDecided { gate, title, verdict, evidence, .. } => gate_lines(gate, title, verdict, evidence),
         Record::Confirmed { answer, by } => {

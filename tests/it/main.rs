@@ -4,6 +4,7 @@
 
 mod adapters;
 mod bad_input;
+mod careful;
 mod clusters;
 mod crash;
 mod docs;

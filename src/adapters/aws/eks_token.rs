@@ -11,14 +11,15 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, 
 use aws_sigv4::sign::v4;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
 use super::client::Aws;
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 
 /// 15 minutes, less one for clocks that differ.
-const VALID_FOR: Duration = Duration::from_mins(14);
+const VALID_FOR: SignedDuration = SignedDuration::from_mins(14);
 
 /// A token for one cluster, renewed a while before it ends; clones share it.
 #[derive(Clone)]
@@ -28,7 +29,8 @@ struct Inner {
     aws: Aws,
     cluster: String,
     clock: Clock,
-    current: Mutex<Option<(Stopwatch, String)>>,
+    /// The last token, and when it was made.
+    current: Mutex<Option<(Timestamp, String)>>,
 }
 
 impl EksToken {
@@ -47,15 +49,14 @@ impl EksToken {
     pub async fn bearer(&self) -> Result<String> {
         let mut current = self.0.current.lock().await;
         if let Some((made, token)) = &*current
-            && made.elapsed() + Duration::from_mins(2) < VALID_FOR
+            && self.0.clock.wall().duration_since(*made) + SignedDuration::from_mins(2) < VALID_FOR
         {
             return Ok(token.clone());
         }
         let credentials = self.0.aws.credentials().await?;
         let host = sts_url(self.0.aws.endpoint(), self.0.aws.region());
-        let at = SystemTime::from(self.0.clock.wall());
-        let made = Stopwatch::start();
-        let token = token(&credentials, self.0.aws.region(), &self.0.cluster, &host, at)?;
+        let made = self.0.clock.wall();
+        let token = token(&credentials, self.0.aws.region(), &self.0.cluster, &host, SystemTime::from(made))?;
         *current = Some((made, token.clone()));
         Ok(token)
     }

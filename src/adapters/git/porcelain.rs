@@ -138,10 +138,13 @@ pub(super) fn classify(stderr: &str) -> Class {
         "returned error: 404",
         "couldn't find remote ref",
     ];
-    const TRANSIENT: [&str; 17] = [
+    const TRANSIENT: [&str; 19] = [
         "could not resolve host",
         "connection reset",
         "connection refused",
+        // What curl says of a refused port (git 2.47): "Failed to connect to HOST port N after 0 ms: Couldn't connect to server".
+        "failed to connect to",
+        "couldn't connect to server",
         "connection timed out",
         "connection closed",
         "operation timed out",

@@ -66,7 +66,7 @@ pub(super) struct Found {
 /// Ships from its beginning.
 pub async fn ship(invocation: &mut Invocation, options: &Options) -> Report {
     invocation.note("looking at the branch and at production");
-    let (connected, outages) = match connect_despite(invocation).await {
+    let (connected, outages) = match connect_despite(invocation, options.direct).await {
         Ok(connected) => connected,
         Err(error) => return Report::early(VERB.command, None, error),
     };

@@ -15,7 +15,7 @@ use crate::ui::out::Out;
 /// Makes the branch and switches to it. Done before, it says so.
 pub async fn start(invocation: &mut Invocation, args: &Args, out: &mut Out, json: bool) -> Result<u8> {
     invocation.note("looking at what production runs");
-    let (connected, outages) = connect_despite(invocation).await?;
+    let (connected, outages) = connect_despite(invocation, false).await?;
     let git = &connected.git;
     git.ensure_work_tree()?;
     if let Some(error) = &outages.git {

@@ -6,7 +6,7 @@ use crate::adapters::terraform::{Standing, Trace};
 use crate::domain::{RunId, printable};
 use crate::engine::{Journal, RunDir, RunState, fold};
 use crate::error::{Error, Kind, Result};
-use crate::ops::drive::Start;
+use crate::ops::drive::{self, Start};
 use crate::ops::{Invocation, Report, runs};
 
 use super::apply::{Stored, VERB, drive, plan, read_changes, world};
@@ -128,6 +128,11 @@ async fn go_on(invocation: &mut Invocation, state: RunState) -> Result<Report> {
     let reviewed = Reviewed::of(invocation, kept, record).await?;
     let plan = plan(invocation, reviewed, read_changes(&dir)?, run, &dir, String::new())?;
     runs::same_plan(&state, &plan)?;
+    if invocation.dry_run {
+        // Its journal is only looked at.
+        drop(journal);
+        return Ok(drive::dry_run_in(&here, invocation, VERB, state.facts, &plan).await);
+    }
     Ok(drive(invocation, &here, &plan, journal, Start::Again(Box::new(state)), &dir).await)
 }
 

@@ -1,0 +1,107 @@
+//! What must not happen by accident: a dry run that acts, a run that cannot go on elsewhere, a dead production that looks well.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use crate::support::{Ran, Running, World};
+
+/// A promote that was left open while it waits for its approval.
+fn left_open(world: &World) -> Ran {
+    let ran = world.tool(&["promote", "--yes", "--wait-approval", "1s"]);
+    ran.ended(11);
+    ran
+}
+
+#[test]
+fn a_dry_run_of_what_is_open_changes_nothing() {
+    let world = World::serve("clean", 60);
+    left_open(&world);
+    let was = (world.serving(), world.tags(), world.told().len(), world.lock_holder());
+    let now = || (world.serving(), world.tags(), world.told().len(), world.lock_holder());
+    world.tool(&["abort", "--dry-run"]).ended(0).says("would be aborted");
+    let ran = world.tool(&["resume", "--dry-run", "--output", "json"]);
+    assert_eq!(ran.ended(0).json()["outcome"], "planned", "{ran}");
+    assert_eq!(now(), was, "{ran}");
+    let open = world.tool(&["status", "--output", "json"]).json()["open"].as_array().map(Vec::len);
+    assert_eq!(open, Some(1));
+    world.tool(&["tag", "v1.9.0", "--no-push", "--dry-run"]).ended(0).says("nothing was changed");
+    assert_eq!(world.dev(&["tag", "--list", "release/v1.9.0"]), "");
+    // Beside a run that is open no tag starts a second workflow.
+    world.tool(&["tag", "v1.9.0", "--yes"]).ended(13).says("is unfinished");
+    assert_eq!(now(), was);
+}
+
+#[test]
+fn a_run_goes_on_where_the_webhook_is_not_known_and_the_journal_is_spoilt() {
+    let world = World::serve("clean", 600);
+    left_open(&world);
+    let runs = world.state("laptop").join("gospel-release/rehearsal/gospelib");
+    let run = std::fs::read_dir(&runs).expect("runs").next().expect("a run").expect("a directory").path();
+    std::fs::write(run.join("journal.jsonl"), "not a journal\n{}\n{}\n").expect("spoil it");
+    let mut resume = world.tool_on("laptop", &["resume", "--set", "workflow.wait_approval=24h"]);
+    let config = std::fs::read_to_string(world.manifest["config"].as_str().expect("a path")).expect("read it");
+    let config: BTreeMap<String, serde_json::Value> = serde_yaml::from_str(&config).expect("YAML");
+    let variable = config["announce"]["webhook_env"].as_str().unwrap_or("RELEASES_WEBHOOK").to_owned();
+    resume.env_remove(&variable);
+    let ran = Running::start(resume).end();
+    ran.ended(0);
+    if config["announce"]["webhook_env"].is_string() {
+        ran.says("is not set");
+    }
+    assert_eq!(world.serving(), world.soaked(), "{ran}");
+}
+
+#[test]
+fn a_first_release_is_the_first() {
+    let world = World::serve("clean", 3600);
+    let tags = world.tags();
+    world.tool(&["promote", "--yes", "--first-release"]).ended(2).says("this is not the first release");
+    assert_eq!(world.tags(), tags);
+}
+
+#[test]
+fn a_production_without_pods_is_not_well() {
+    // Nobody puts the replicas back.
+    let world = World::serve("argo-down", 60);
+    world.tool(&["monitor", "--once"]).ended(0);
+    let search = "/apis/apps/v1/namespaces/gospelib-production/deployments/gospelib-search";
+    world.kube_patch(search, &json!({"spec": {"replicas": 0}}));
+    crate::support::eventually("no pods", || world.serving().get("gospelib-search").is_none_or(BTreeSet::is_empty));
+    world.tool(&["monitor", "--once"]).ended(16).says("search has 0 of 2 pods ready");
+}
+
+/// What nobody can read keeps nobody from going back; a release begins only when it is known what was left.
+#[test]
+fn an_unreadable_run_in_the_cluster_does_not_stop_a_rollback() {
+    let world = World::serve("clean", 60);
+    left_open(&world);
+    let maps = world.kube_list("/api/v1/namespaces/gospelib-production/configmaps");
+    let name = |map: &serde_json::Value| map["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let map = maps.iter().map(name).find(|name| name.starts_with("gospel-release-2")).expect("a run");
+    let path = format!("/api/v1/namespaces/gospelib-production/configmaps/{map}");
+    let keys: Vec<String> = world.kube(&path)["data"].as_object().expect("data").keys().cloned().collect();
+    let spoilt: serde_json::Map<String, serde_json::Value> =
+        keys.into_iter().map(|key| (key, json!("{\"from\": \"the future\"}"))).collect();
+    world.kube_patch(&path, &json!({"data": spoilt}));
+    world.tool(&["promote", "--yes"]).ended(3);
+    world.tool(&["status"]).ended(0);
+    let ran = world.tool(&["rollback", "--yes", "--to", "v1.1.0", "--reason", "a test"]);
+    ran.ended(0);
+}
+
+/// Past Git nobody is asked for a token of GitHub's.
+#[test]
+fn break_glass_needs_no_github() {
+    let world = World::serve("clean", 3600);
+    let mut rollback = world
+        .tool_on("laptop", &["rollback", "--yes", "--direct", "--pause-sync", "--reason", "a test", "--to", "v1.1.0"]);
+    for name in ["GITHUB_TOKEN", "GH_TOKEN"] {
+        rollback.env_remove(name);
+    }
+    rollback.env("PATH", "/nonexistent:/usr/bin:/bin");
+    let ran = Running::start(rollback).end();
+    ran.ended(0).says("GitHub does not answer and is gone without");
+    let old = world.digest_of("gospelib-gateway", "v1.1.0").expect("v1.1.0");
+    assert_eq!(world.serving()["gospelib-gateway"].iter().collect::<Vec<_>>(), [&old], "{ran}");
+}
