@@ -271,5 +271,12 @@ fn what_an_apply_left_is_looked_at() {
     let checks = ran.ended(10).json();
     let unasked = checks["checks"].as_array().expect("checks").iter().filter(|one| one["found"] == "not-checked");
     assert_eq!(unasked.count(), 1, "{ran}");
+    let ran = world.tool(&["provision", "check", "--dry-run"]);
+    ran.ended(10).says("this is a dry run, which makes no Job");
     assert_eq!(config(), before, "nothing is written");
+    let jobs = world.kube_list("/apis/batch/v1/namespaces/gospelib-production/jobs");
+    assert!(
+        jobs.iter().all(|job| !job["metadata"]["name"].as_str().unwrap_or_default().contains("connect")),
+        "a Job was left"
+    );
 }

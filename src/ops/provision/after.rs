@@ -66,7 +66,8 @@ fn wrong(about: impl Into<String>, said: impl Into<String>) -> Check {
 }
 
 fn failed(about: impl Into<String>, error: &Error) -> Check {
-    wrong(about, chain(error))
+    let next = error.hints().first().map_or(String::new(), |hint| format!("; next: {hint}"));
+    wrong(about, chain(error) + &next)
 }
 
 fn not_checked(about: impl Into<String>, why: impl Into<String>) -> Check {
@@ -79,11 +80,14 @@ pub(super) struct AfterApply {
     /// The configuration file, which a change is proposed of.
     file: Option<PathBuf>,
     terraform: Terraform,
+    /// Whether Jobs may be made.
+    probe: bool,
 }
 
 impl AfterApply {
     pub fn new(invocation: &Invocation, terraform: Terraform) -> Self {
-        Self { config: invocation.config.clone(), file: invocation.file.clone(), terraform }
+        let probe = !invocation.dry_run;
+        Self { config: invocation.config.clone(), file: invocation.file.clone(), terraform, probe }
     }
 
     /// Looks at everything; what cannot be asked is wrong, what nobody configured is not checked.
@@ -91,7 +95,7 @@ impl AfterApply {
     /// # Errors
     /// Another account than the pinned one.
     pub async fn look(&self) -> Result<Checks> {
-        look(&self.config, self.file.as_deref(), &self.terraform).await
+        look(&self.config, self.file.as_deref(), &self.terraform, self.probe).await
     }
 }
 
@@ -147,7 +151,7 @@ impl Step for AfterApply {
     }
 }
 
-async fn look(config: &Config, file: Option<&Path>, terraform: &Terraform) -> Result<Checks> {
+async fn look(config: &Config, file: Option<&Path>, terraform: &Terraform, probe: bool) -> Result<Checks> {
     let aws = Aws::connect(&config.production.aws).await?;
     if config.production.aws.account.is_some() {
         aws.verified_identity().await?;
@@ -160,7 +164,11 @@ async fn look(config: &Config, file: Option<&Path>, terraform: &Terraform) -> Re
             let (looked, wanted) = look_at_outputs(config, &outputs);
             checks.extend(looked);
             patch = proposal(file, &wanted)?;
-            checks.extend(probes(config, reached.as_ref(), &outputs).await);
+            if probe {
+                checks.extend(probes(config, reached.as_ref(), &outputs).await);
+            } else {
+                checks.push(not_checked("reachable from the cluster", "this is a dry run, which makes no Job"));
+            }
         }
         Err(error) => checks.push(failed("outputs", &error)),
     }

@@ -74,6 +74,8 @@ pub(super) fn terraform_config(layout: &Layout) -> Result<()> {
          \"registry.terraform.io\" {{\n  services = {{}}\n}}\n",
         layout.root.join("providers").display()
     );
+    let made = std::fs::create_dir_all(layout.root.join("providers"));
+    made.map_err(|error| Error::outside("make the directory of no providers").because(error))?;
     write(&layout.terraform_config(), &text)
 }
 
