@@ -115,6 +115,13 @@ impl Program {
         self
     }
 
+    /// Removes every variable whose name begins with `prefix`.
+    #[must_use]
+    pub fn env_remove_all(self, prefix: &str) -> Self {
+        let names = std::env::vars_os().map(|(name, _)| name);
+        names.filter(|name| name.to_string_lossy().starts_with(prefix)).fold(self, Self::env_remove)
+    }
+
     /// Starts from an empty environment but for PATH.
     #[must_use]
     pub fn clean_env(mut self) -> Self {

@@ -146,6 +146,8 @@ fn large(resources: usize) -> Vec<u8> {
 fn a_plan_of_5000_resources_is_judged_in_little_memory() {
     let plan = large(5000);
     assert!(plan.len() > 10_000_000);
+    let comment = judge(&["judge", "-", "--output", "markdown"], Some(large(1000)));
+    assert!(comment.stdout.len() < 65_536 && comment.stdout.contains("more lines"), "{}", comment.stdout.len());
     let begin = Instant::now();
     let ran = judge(&["judge", "-"], Some(plan));
     // Tests are not optimised, and share their machine: far above the second that a release build has.
@@ -223,8 +225,10 @@ fn tool_in(home: &Path, args: &[&str]) -> Command {
 fn drift_ends_18_and_leaves_nothing_behind() {
     let home = tempfile::tempdir().unwrap();
     let plan = corpus().into_iter().find(|file| file.ends_with("drifted.json")).unwrap();
-    stand_in(home.path(), &plan, r#"echo plan >"$out"; exit 2"#);
-    let ran = tool_in(home.path(), &["drift"]).output().unwrap();
+    // Nothing that adds arguments reaches the program, whatever command it is for.
+    stand_in(home.path(), &plan, r#"env | grep -q TF_CLI && exit 1; echo plan >"$out"; exit 2"#);
+    let mut bent = tool_in(home.path(), &["drift"]);
+    let ran = bent.env("TF_CLI_ARGS_plan", "-destroy").env("TF_CLI_ARGS_force-unlock", "-force").output().unwrap();
     let (out, err) = (String::from_utf8(ran.stdout).unwrap(), String::from_utf8(ran.stderr).unwrap());
     assert_eq!(ran.status.code(), Some(18), "{err}");
     assert!(out.starts_with("DRIFT in infra: 3 resources\n  - aws_route53_record.status (gone)\n"), "{out}");

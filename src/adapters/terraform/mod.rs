@@ -27,20 +27,10 @@ pub use state::{Held, LockHolder, State};
 
 /// Tried in this order where none is configured.
 const PROGRAMS: [&str; 2] = ["terraform", "tofu"];
-/// Variables that would add arguments, or choose another workspace, behind our back.
-const FOREIGN: [&str; 11] = [
-    "TF_CLI_ARGS",
-    "TF_CLI_ARGS_version",
-    "TF_CLI_ARGS_init",
-    "TF_CLI_ARGS_plan",
-    "TF_CLI_ARGS_apply",
-    "TF_CLI_ARGS_show",
-    "TF_CLI_ARGS_state",
-    "TF_CLI_ARGS_output",
-    "TF_CLI_ARGS_workspace",
-    "TF_WORKSPACE",
-    "TF_LOG",
-];
+/// Variables that would choose another workspace, or write beside the answer, behind our back.
+const FOREIGN: [&str; 2] = ["TF_WORKSPACE", "TF_LOG"];
+/// Variables that add arguments: to every command, or to the one that is named behind it.
+const ARGUMENTS: &str = "TF_CLI_ARGS";
 
 /// The program in one root module.
 #[derive(Debug, Clone)]
@@ -143,7 +133,7 @@ impl Terraform {
 
 /// Without what the environment would add.
 fn unbent(program: Program) -> Program {
-    FOREIGN.into_iter().fold(program, Program::env_remove)
+    FOREIGN.into_iter().fold(program.env_remove_all(ARGUMENTS), Program::env_remove)
 }
 
 fn first_on_path() -> Result<String> {

@@ -145,16 +145,19 @@ impl Terraform {
             let errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
             errors.take(12).map(Diagnostic::line).collect()
         };
-        if !lines.iter().any(|line| line.contains("acquiring the state lock")) {
+        // A backend that could not even ask (S3 answers 403) speaks of the lock too, and names no holder.
+        let holder = if lines.iter().any(|line| line.contains("acquiring the state lock")) {
+            let details = diagnostics.iter().map(|one| one.detail.as_str());
+            details.chain([said.as_str()]).find_map(LockHolder::read)
+        } else {
+            None
+        };
+        let Some(holder) = holder else {
             let error = Error::outside(format!("{} {verb} {}", self.name(), ended(finished)));
             return lines.into_iter().fold(error, Error::seen);
-        }
+        };
         let error = Error::new(Kind::Locked, format!("{} {verb}: somebody else holds the state's lock", self.name()));
-        let details = diagnostics.iter().map(|one| one.detail.as_str());
-        match details.chain([said.as_str()]).find_map(LockHolder::read) {
-            Some(holder) => self.held(error, &holder),
-            None => lines.into_iter().fold(error, Error::seen).hint(WAIT),
-        }
+        self.held(error, &holder)
     }
 
     /// Says who holds the lock, and the command that takes it away.

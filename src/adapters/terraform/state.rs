@@ -107,9 +107,9 @@ impl Terraform {
         };
         let said = finished.error_text();
         let lines: Vec<&str> = said.lines().map(unframed).filter(|line| !line.is_empty()).collect();
-        if lines.iter().any(|line| line.contains("acquiring the state lock")) {
-            let unsaid = || Held::Unknown("it is held, and Terraform does not say by whom".to_owned());
-            return LockHolder::read(&said).map_or_else(unsaid, Held::By);
+        let asked = lines.iter().any(|line| line.contains("acquiring the state lock"));
+        if let Some(holder) = asked.then(|| LockHolder::read(&said)).flatten() {
+            return Held::By(holder);
         }
         // Without a state there is nothing to remove from; the lock was had all the same.
         if finished.success() || lines.iter().any(|line| line.contains("No state file was found")) {

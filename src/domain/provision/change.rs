@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::plan_json::{OutputChange, RawChange, RawDiff};
+use super::secret::{Secrets, document, is_secret, names_secret};
 
 /// Attributes that one change keeps; the rest is counted.
 const MOST: usize = 60;
@@ -13,8 +14,6 @@ const MOST: usize = 60;
 const LONGEST: usize = 160;
 /// Items of a list that are compared with each other; longer lists are compared by position.
 const PAIRED: usize = 100;
-/// Names whose values are not shown, whether or not Terraform marks them.
-const SECRET: [&str; 6] = ["password", "secret_string", "private_key", "auth_token", "secret_binary", "token"];
 
 /// What happens to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -186,6 +185,15 @@ impl Change {
         Self { attributes: if gone { Vec::new() } else { attributes(&raw.change) }, ..Self::of(raw) }
     }
 
+    /// The address as Terraform shows it: an object that was left behind is apart from its living namesake.
+    #[must_use]
+    pub fn shown_address(&self) -> String {
+        match &self.deposed {
+            Some(key) => format!("{} (deposed object {key})", self.address),
+            None => self.address.clone(),
+        }
+    }
+
     /// Whether there is anything to tell about it.
     #[must_use]
     pub fn is_worth_telling(&self) -> bool {
@@ -215,7 +223,9 @@ fn reason(reason: &str) -> Option<String> {
 /// The outputs that change, by name.
 pub(super) fn outputs(all: Option<BTreeMap<String, RawDiff>>) -> Vec<OutputChange> {
     let change = |(name, diff): (String, RawDiff)| {
-        let mark = Value::Bool(is_marked(&diff.before_sensitive) || is_marked(&diff.after_sensitive));
+        let secrets = Secrets::of(&diff);
+        let held = secrets.are_in(&diff.before) || secrets.are_in(&diff.after);
+        let mark = Value::Bool(held || is_marked(&diff.before_sensitive) || is_marked(&diff.after_sensitive));
         OutputChange {
             action: Action::of(&diff.actions),
             before: shown(&name, &diff.before, &Value::Null, &mark),
@@ -228,10 +238,7 @@ pub(super) fn outputs(all: Option<BTreeMap<String, RawDiff>>) -> Vec<OutputChang
 
 fn attributes(diff: &RawDiff) -> Vec<Attribute> {
     let forcing: Vec<String> = diff.replace_paths.iter().map(|path| path_text(path)).collect();
-    let mut secrets = Vec::new();
-    collect(&diff.before, &diff.before_sensitive, &mut secrets);
-    collect(&diff.after, &diff.after_sensitive, &mut secrets);
-    let mut walk = Walk { forcing, secrets, found: Vec::new() };
+    let mut walk = Walk { forcing, secrets: Secrets::of(diff), found: Vec::new() };
     let side = |value, unknown, sensitive| Side { value, unknown, sensitive };
     walk.compare(
         "",
@@ -300,8 +307,7 @@ impl<'a> Side<'a> {
 
 struct Walk {
     forcing: Vec<String>,
-    /// Sensitive texts: Terraform does not mark every copy of them.
-    secrets: Vec<String>,
+    secrets: Secrets,
     found: Vec<Attribute>,
 }
 
@@ -335,8 +341,13 @@ impl Walk {
             old.keys().chain(new.keys()).chain(unknown.into_iter().flat_map(Map::keys)).collect();
         keys.sort();
         keys.dedup();
+        let secret = names_secret(old) || names_secret(new);
         for key in keys {
-            self.compare(&joined(path, key), before.key(key), after.key(key));
+            let (mut before, mut after) = (before.key(key), after.key(key));
+            if secret && key == "value" {
+                (before.sensitive, after.sensitive) = (&Value::Bool(true), &Value::Bool(true));
+            }
+            self.compare(&joined(path, key), before, after);
         }
     }
 
@@ -366,10 +377,32 @@ impl Walk {
         }
         let nothing = Side { value: &Value::Null, unknown: &Value::Null, sensitive: &Value::Null };
         for index in &gone[both..] {
-            self.found(&format!("{path}[{index}]"), before.index(*index), nothing);
+            self.item(&format!("{path}[{index}]"), before.index(*index), nothing);
         }
         for index in &come[both..] {
-            self.found(&format!("{path}[{index}]"), nothing, after.index(*index));
+            self.item(&format!("{path}[{index}]"), nothing, after.index(*index));
+        }
+    }
+
+    /// An item that is added or gone: an object by its keys, as far as they say something.
+    fn item(&mut self, path: &str, before: Side<'_>, after: Side<'_>) {
+        let whole = if before.value.is_null() { after } else { before };
+        let says = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(map) => !map.is_empty(),
+            _ => true,
+        };
+        let keys = |map: &Map| -> Vec<String> {
+            map.iter().filter(|(_, value)| says(value)).map(|(key, _)| key.clone()).collect()
+        };
+        let keys = whole.value.as_object().map(keys).unwrap_or_default();
+        if keys.is_empty() || whole.value.as_object().is_some_and(names_secret) {
+            return self.found(path, before, after);
+        }
+        for key in keys {
+            self.found(&joined(path, &key), before.key(&key), after.key(&key));
         }
     }
 
@@ -379,43 +412,12 @@ impl Walk {
         // What is sensitive on one side was, or will be, the same secret on the other.
         let mark = Value::Bool(is_marked(before.sensitive) || is_marked(after.sensitive));
         let shown = |side: Side<'_>| match shown(name, side.value, side.unknown, &mark) {
-            Shown::Value(_) if self.holds_secret(side.value) => Shown::Sensitive,
+            Shown::Value(_) if self.secrets.are_in(side.value) => Shown::Sensitive,
             shown => shown,
         };
         let (before, after) = (shown(before), shown(after));
         self.found.push(Attribute { path: path.to_owned(), before, after, forces });
     }
-}
-
-impl Walk {
-    fn holds_secret(&self, value: &Value) -> bool {
-        match value {
-            Value::String(text) => self.secrets.iter().any(|secret| text.contains(secret.as_str())),
-            Value::Array(items) => items.iter().any(|item| self.holds_secret(item)),
-            Value::Object(map) => map.iter().any(|(key, value)| is_secret(key) || self.holds_secret(value)),
-            _ => false,
-        }
-    }
-}
-
-/// The texts below a mark. Short ones would be found everywhere.
-fn collect(value: &Value, marks: &Value, secrets: &mut Vec<String>) {
-    match (value, marks) {
-        (Value::String(text), Value::Bool(true)) if text.len() >= 4 => secrets.push(text.clone()),
-        (Value::Array(items), Value::Bool(true)) => items.iter().for_each(|item| collect(item, marks, secrets)),
-        (Value::Object(map), Value::Bool(true)) => map.values().for_each(|value| collect(value, marks, secrets)),
-        (Value::Array(items), Value::Array(marks)) => {
-            items.iter().zip(marks).for_each(|(item, mark)| collect(item, mark, secrets));
-        }
-        (Value::Object(map), Value::Object(marks)) => {
-            marks.iter().for_each(|(key, mark)| collect(map.get(key).unwrap_or(&Value::Null), mark, secrets));
-        }
-        _ => {}
-    }
-}
-
-fn is_secret(name: &str) -> bool {
-    SECRET.iter().any(|secret| name == *secret || name.ends_with(&format!("_{secret}")))
 }
 
 type Map = serde_json::Map<String, Value>;
@@ -427,14 +429,6 @@ fn any_true(marks: &[Value]) -> bool {
 /// Whether `path` is `whole`, or below it.
 fn is_part(path: &str, whole: &str) -> bool {
     path.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-}
-
-/// A policy or another JSON document inside a text.
-fn document(text: &str) -> Option<Value> {
-    if !text.trim_start().starts_with(['{', '[']) {
-        return None;
-    }
-    serde_json::from_str(text).ok()
 }
 
 fn shown(name: &str, value: &Value, unknown: &Value, sensitive: &Value) -> Shown {
@@ -470,119 +464,5 @@ fn shortened(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn change(diff: Value) -> Change {
-        let raw = json!({"address": "aws_x.y", "mode": "managed", "type": "aws_x", "change": diff});
-        Change::of(&serde_json::from_value(raw).unwrap())
-    }
-
-    fn lines(change: &Change) -> Vec<String> {
-        let line = |attribute: &Attribute| {
-            let forces = if attribute.forces { " !" } else { "" };
-            format!("{} {} → {}{forces}", attribute.path, attribute.before.text(), attribute.after.text())
-        };
-        change.attributes.iter().map(line).collect()
-    }
-
-    #[test]
-    fn attributes_are_compared_part_by_part() {
-        let change = change(json!({
-            "actions": ["delete", "create"],
-            "before": {"a": 1, "tags": {"x": "1", "y": "2"}, "list": ["a", "b"], "same": [1], "id": "i-1", "pw": "old"},
-            "after": {"a": 2, "tags": {"x": "1", "y": "3"}, "list": ["a"], "same": [1], "pw": "new"},
-            "after_unknown": {"id": true, "tags": {}},
-            "before_sensitive": {"pw": true}, "after_sensitive": {"pw": true},
-            "replace_paths": [["tags", "y"]],
-        }));
-        assert_eq!(change.action, Action::Replace);
-        assert_eq!(
-            lines(&change),
-            [
-                "tags.y \"2\" → \"3\" !",
-                "a 1 → 2",
-                "id \"i-1\" → (known after apply)",
-                "list [\"a\",\"b\"] → [\"a\"]",
-                "pw (sensitive) → (sensitive)",
-            ]
-        );
-    }
-
-    #[test]
-    fn items_of_a_set_that_only_stand_elsewhere_have_not_changed() {
-        let rule = |port: u16, from: &str| json!({"from_port": port, "cidr_blocks": [from]});
-        let change = change(json!({
-            "actions": ["update"],
-            "before": {"ingress": [rule(443, "10.0.0.0/8"), rule(22, "10.0.0.0/8")]},
-            "after": {"ingress": [rule(22, "0.0.0.0/0"), rule(443, "10.0.0.0/8"), rule(80, "10.0.0.0/8")]},
-        }));
-        assert_eq!(
-            lines(&change),
-            [
-                "ingress[0].cidr_blocks [\"10.0.0.0/8\"] → [\"0.0.0.0/0\"]",
-                "ingress[2] (none) → {\"from_port\":80,\"cidr_blocks\":[\"10.0.0.0/8\"]}",
-            ]
-        );
-    }
-
-    #[test]
-    fn policies_inside_texts_are_compared_as_documents() {
-        let policy = |action: &str| json!({"Statement": [{"Action": action, "Effect": "Allow"}]}).to_string();
-        let change = change(
-            json!({"actions": ["update"], "before": {"policy": policy("s3:Get*")}, "after": {"policy": policy("*")}}),
-        );
-        assert_eq!(lines(&change), ["policy.Statement[0].Action \"s3:Get*\" → \"*\""]);
-    }
-
-    #[test]
-    fn secrets_are_hidden_by_mark_by_name_and_in_parts() {
-        let change = change(json!({
-            "actions": ["update"],
-            "before": {"master_password": "a", "deep": {"x": [{"k": "s1"}]}, "whole": {"k": "s2"}},
-            "after": {"master_password": "b", "deep": {"x": [{"k": "s3"}]}, "whole": {"k": "s4"}},
-            "before_sensitive": {"deep": {"x": [{"k": true}]}},
-            "after_sensitive": {"whole": true},
-        }));
-        let text = lines(&change).join("\n");
-        assert_eq!(change.attributes.len(), 3, "{text}");
-        assert!(
-            !text.contains("\"a\"") && !text.contains("s1") && !text.contains("s2") && !text.contains("s4"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn copies_of_a_secret_are_hidden_where_terraform_does_not_mark_them() {
-        let change = change(json!({
-            "actions": ["update"],
-            "before": {"input": {"pw": "hunter2"}, "output": {"pw": "hunter2"}, "url": "postgres://a:hunter2@db", "n": 1},
-            "after": {"input": {"pw": "hunter3"}, "url": "postgres://a:hunter3@db", "n": 2},
-            "after_unknown": {"output": true},
-            "before_sensitive": {"input": {"pw": true}}, "after_sensitive": {"input": {"pw": true}},
-        }));
-        assert_eq!(
-            lines(&change),
-            [
-                "input.pw (sensitive) → (sensitive)",
-                "n 1 → 2",
-                "output (sensitive) → (known after apply)",
-                "url (sensitive) → (sensitive)",
-            ]
-        );
-    }
-
-    #[test]
-    fn actions_and_reasons_are_terraforms() {
-        let of = |actions: &[&str]| Action::of(&actions.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
-        assert_eq!(of(&["create", "delete"]), Action::Replace);
-        assert_eq!(of(&["delete", "create"]), Action::Replace);
-        assert_eq!(of(&["forget"]), Action::Forget);
-        assert_eq!(of(&["explode"]), Action::Unknown);
-        assert_eq!(reason("replace_because_cannot_update"), None);
-        assert_eq!(reason("delete_because_count_index").unwrap(), "count is lower than before");
-        assert_eq!(reason("something_new").unwrap(), "something new");
-    }
-}
+#[path = "change_tests.rs"]
+mod tests;

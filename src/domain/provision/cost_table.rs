@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cost::by_use;
 use super::values::glob;
 use super::{Amount, Cost, Prices};
 
@@ -37,8 +38,11 @@ pub struct Compared {
     pub instance: String,
     /// What the runbook says.
     pub runbook: f64,
-    /// The price of the line's size; for what is paid by use, and for a line without a price, `None`.
+    /// The price of the line's size; of what is paid by use, the price of what is assumed; `None` for a line without a price.
     pub list: Option<f64>,
+    /// What is assumed of use, where the list price rests on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assumed: Option<String>,
     /// What the plan's resources cost after apply; `None` where there is no plan, or none of them has a price.
     pub plan: Option<f64>,
     /// How many of the plan's resources of this line have no price.
@@ -64,7 +68,16 @@ pub fn compare(rows: &[CostRow], prices: &Prices, costs: Option<&[Cost]>) -> Vec
         let (known, unknown) = sum(rest.into_iter());
         let disagrees = Some(missing(known, unknown)).filter(|_| known >= ROUNDING || unknown > 0);
         let (resource, instance) = (ELSEWHERE.to_owned(), "not in the table".to_owned());
-        lines.push(Compared { resource, instance, runbook: 0.0, list: None, plan: Some(known), unknown, disagrees });
+        lines.push(Compared {
+            resource,
+            instance,
+            runbook: 0.0,
+            list: None,
+            assumed: None,
+            plan: Some(known),
+            unknown,
+            disagrees,
+        });
     }
     lines
 }
@@ -78,7 +91,10 @@ impl CostRow {
 }
 
 fn line(row: &CostRow, prices: &Prices, costs: Option<&[Cost]>) -> Compared {
-    let list = row.size.as_ref().and_then(|size| Some(prices.of_size(size)? * f64::from(row.count)));
+    let (list, assumed) = match &row.size {
+        Some(size) => (prices.of_size(size).map(|price| price * f64::from(row.count)), None),
+        None => by_use(&row.types, prices).map_or((None, None), |(price, assumed)| (Some(price), Some(assumed))),
+    };
     let ours = costs.map(|costs| {
         let ours = costs.iter().filter(|cost| row.covers(&cost.kind) && cost.after != Amount::Absent);
         (ours.clone().count(), sum(ours))
@@ -92,18 +108,32 @@ fn line(row: &CostRow, prices: &Prices, costs: Option<&[Cost]>) -> Compared {
     let disagrees = match (plan, list) {
         _ if unknown > 0 => Some(format!("{unknown} of its resources have no known price")),
         (Some(plan), _) => differs(row.monthly, plan, "the plan's resources cost"),
-        (None, Some(list)) => differs(row.monthly, list, &format!("{} costs", row.instance)),
-        (None, None) => None,
+        // An amount that was assumed does not prove a line wrong.
+        (None, Some(list)) if assumed.is_none() => differs(row.monthly, list, &format!("{} costs", row.instance)),
+        (None, _) => None,
     };
     Compared {
         resource: row.resource.clone(),
         instance: row.instance.clone(),
         runbook: row.monthly,
         list,
+        assumed,
         plan,
         unknown,
         disagrees,
     }
+}
+
+/// Why the sum of the runbook's lines does not hold; `None` where it does.
+#[must_use]
+pub fn total_disagrees(lines: &[Compared]) -> Option<String> {
+    let runbook = lines.iter().map(|line| line.runbook).sum();
+    let unknown: usize = lines.iter().map(|line| line.unknown).sum();
+    let planned = lines.iter().any(|line| line.plan.is_some() || line.unknown > 0);
+    let computed = lines.iter().filter_map(|line| if planned { line.plan } else { line.list }).sum();
+    let more = if unknown == 0 { String::new() } else { format!(", and {unknown} have no known price") };
+    let what = if planned { "the plan's resources cost" } else { "its lines cost" };
+    differs(runbook, computed, what).map(|text| format!("{text}{more}"))
 }
 
 fn differs(runbook: f64, computed: f64, what: &str) -> Option<String> {

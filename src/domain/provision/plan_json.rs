@@ -3,21 +3,20 @@
 //! A plan repeats each resource several times (planned values, prior state, configuration). Only the changes are kept, and each
 //! only while it is looked at, so that memory follows the largest resource and not the plan.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
-use std::rc::Rc;
+use std::marker::PhantomData;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::checks::{Check, checks};
+use super::json_text::{Measure, Measured, Numbers};
 use crate::error::{Error, Result};
 
 /// The longest document that is read, in bytes. 5,000 resources of a usual size have a tenth of it.
 pub const LARGEST: u64 = 128 * 1024 * 1024;
-/// The longest text of a single resource, in bytes.
-const LARGEST_RESOURCE: u64 = 16 * 1024 * 1024;
 /// The major version of the format that is read here.
 const MAJOR: u64 = 1;
 
@@ -86,6 +85,10 @@ pub struct Document {
     pub errored: bool,
     /// `Some(false)`: applying it will leave something for another plan.
     pub complete: Option<bool>,
+    /// Addresses of resources, and of actions, that are left for a later plan.
+    pub deferred: Vec<String>,
+    /// Addresses of actions that apply runs (Terraform 1.14).
+    pub actions: Vec<String>,
 }
 
 /// An output of the root module that changes.
@@ -95,16 +98,6 @@ pub struct OutputChange {
     pub action: super::Action,
     pub before: super::Shown,
     pub after: super::Shown,
-}
-
-/// A check that did not pass: a `check` block, or a condition of a resource or output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    pub address: String,
-    /// `fail`, `error`, or `unknown` until apply.
-    pub status: String,
-    /// What the configuration says about it.
-    pub problems: Vec<String>,
 }
 
 /// Reads a document; `each` is called for every entry of `resource_changes` and `resource_drift`, in their order.
@@ -117,7 +110,8 @@ pub fn read(from: impl Read, each: &mut dyn FnMut(Section, RawChange)) -> Result
 
 fn read_within(from: impl Read, limit: u64, each: &mut dyn FnMut(Section, RawChange)) -> Result<Document> {
     let measure = Measure { limit, ..Measure::default() };
-    let reader = io::BufReader::with_capacity(64 * 1024, Measured { from, measure: measure.clone() });
+    let measured = Measured { from, measure: measure.clone() };
+    let reader = io::BufReader::with_capacity(64 * 1024, Numbers::new(measured));
     let mut json = serde_json::Deserializer::from_reader(reader);
     let document = Whole { measure: &measure, each }.deserialize(&mut json).and_then(|document| {
         json.end()?;
@@ -138,7 +132,16 @@ fn refused(error: &serde_json::Error, measure: &Measure) -> Error {
     }
     let what =
         if error.is_io() { "read the plan's JSON" } else { "this is not a plan as `terraform show -json` writes it" };
-    Error::config(what).because(error.to_string())
+    Error::config(what).because(unquoted(&error.to_string()))
+}
+
+/// The reader's sentence without the value that it stumbled over: it may be a secret.
+fn unquoted(text: &str) -> String {
+    let quotes = ["invalid type: ", "invalid value: "].iter().any(|head| text.starts_with(head));
+    match text.rsplit_once(", expected ") {
+        Some((_, expected)) if quotes => format!("there is another value than {expected}"),
+        _ => text.to_owned(),
+    }
 }
 
 /// The error of a document that is longer than [`LARGEST`].
@@ -146,35 +149,6 @@ fn refused(error: &serde_json::Error, measure: &Measure) -> Error {
 pub fn too_long() -> Error {
     Error::config(format!("the plan's JSON is longer than {} MiB", LARGEST / 1024 / 1024))
         .hint("split the configuration, or plan a part of it: nobody can judge such a plan")
-}
-
-/// Counts what is read, in all and since the last entry began.
-#[derive(Debug, Clone, Default)]
-struct Measure {
-    total: Rc<Cell<u64>>,
-    entry: Rc<Cell<u64>>,
-    limit: u64,
-}
-
-struct Measured<R> {
-    from: R,
-    measure: Measure,
-}
-
-impl<R: Read> Read for Measured<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.from.read(buffer)?;
-        let add = |cell: &Cell<u64>| cell.set(cell.get().saturating_add(count as u64));
-        add(&self.measure.total);
-        add(&self.measure.entry);
-        if self.measure.total.get() > self.measure.limit {
-            return Err(io::Error::other("too long"));
-        }
-        if self.measure.entry.get() > LARGEST_RESOURCE {
-            return Err(io::Error::other("a single entry is longer than 16 MiB"));
-        }
-        Ok(count)
-    }
 }
 
 struct Whole<'a> {
@@ -199,14 +173,19 @@ impl<'de> Visitor<'de> for Whole<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
         let mut document = Document::default();
-        let mut planned = false;
+        let mut is_plan = false;
         while let Some(key) = map.next_key::<String>()? {
             self.measure.entry.set(0);
+            is_plan |= matches!(key.as_str(), "resource_changes" | "planned_values" | "configuration");
             match key.as_str() {
+                "values" => {
+                    return Err(A::Error::custom(
+                        "this is a state, not a plan: `terraform show -json PLAN` takes the file of a plan",
+                    ));
+                }
                 "format_version" => document.format = supported(map.next_value()?).map_err(A::Error::custom)?,
                 "terraform_version" => document.terraform = map.next_value()?,
                 "resource_changes" => {
-                    planned = true;
                     map.next_value_seed(Entries { measure: self.measure, section: Section::Planned, each: self.each })?;
                 }
                 "resource_drift" => {
@@ -216,6 +195,18 @@ impl<'de> Visitor<'de> for Whole<'_> {
                 "checks" => document.checks = checks(map.next_value::<Option<_>>()?.unwrap_or_default()),
                 "errored" => document.errored = map.next_value::<Option<bool>>()?.unwrap_or_default(),
                 "complete" => document.complete = map.next_value()?,
+                "deferred_changes" => {
+                    let all: Vec<Deferred> = map.next_value_seed(List::new(self.measure))?;
+                    document.deferred.extend(all.into_iter().map(|deferred| deferred.resource_change.address));
+                }
+                "deferred_action_invocations" => {
+                    let all: Vec<Deferred> = map.next_value_seed(List::new(self.measure))?;
+                    document.deferred.extend(all.into_iter().map(|deferred| deferred.action_invocation.address));
+                }
+                "action_invocations" => {
+                    let all: Vec<Addressed> = map.next_value_seed(List::new(self.measure))?;
+                    document.actions = all.into_iter().map(|action| action.address).collect();
+                }
                 _ => {
                     map.next_value_seed(Skipped(self.measure))?;
                 }
@@ -224,9 +215,9 @@ impl<'de> Visitor<'de> for Whole<'_> {
         if document.format.is_empty() {
             return Err(A::Error::custom("it has no format_version"));
         }
-        // A plan that would change nothing still lists what stays; a state has no such list at all.
-        if !planned && document.terraform.is_empty() {
-            return Err(A::Error::custom("it has neither resource_changes nor terraform_version"));
+        // A plan without resources has no list of them, and still says what it was made of.
+        if !is_plan {
+            return Err(A::Error::custom("it has none of resource_changes, planned_values and configuration"));
         }
         Ok(document)
     }
@@ -241,7 +232,7 @@ fn supported(format: String) -> Result<String, String> {
         Some(_) => Err(format!(
             "its format is {format}, and this gospel-release reads {MAJOR}.x: a newer gospel-release, or an older Terraform, is needed"
         )),
-        None => Err(format!("its format_version is {format:?}, which is no version")),
+        None => Err("its format_version is no version".to_owned()),
     }
 }
 
@@ -331,6 +322,9 @@ impl<'de> Visitor<'de> for Entries<'_> {
             if change.address.is_empty() {
                 return Err(A::Error::custom("a resource change has no address"));
             }
+            if change.kind.is_empty() {
+                return Err(A::Error::custom(format!("{} has no type", change.address)));
+            }
             if change.change.actions.is_empty() {
                 return Err(A::Error::custom(format!("{} has no actions", change.address)));
             }
@@ -345,57 +339,59 @@ impl<'de> Visitor<'de> for Entries<'_> {
     }
 }
 
-#[derive(Deserialize)]
-struct RawCheck {
-    #[serde(default)]
-    address: RawAddress,
-    #[serde(default)]
-    status: String,
-    #[serde(default)]
-    instances: Vec<RawInstance>,
+/// What is put off, of either kind.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Deferred {
+    resource_change: Addressed,
+    action_invocation: Addressed,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct RawAddress {
-    to_display: String,
+struct Addressed {
+    address: String,
 }
 
-#[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
-struct RawInstance {
-    address: RawAddress,
-    status: String,
-    problems: Vec<RawProblem>,
+/// A list of which each item is measured by itself.
+struct List<'a, T> {
+    measure: &'a Measure,
+    of: PhantomData<T>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawProblem {
-    message: String,
-}
-
-/// Those that did not pass, one entry an instance where instances are known.
-fn checks(all: Vec<RawCheck>) -> Vec<Check> {
-    let failed = |status: &str| matches!(status, "fail" | "error" | "unknown");
-    let mut out = Vec::new();
-    for check in all.into_iter().filter(|check| failed(&check.status)) {
-        if check.instances.is_empty() {
-            out.push(Check { address: check.address.to_display, status: check.status, problems: Vec::new() });
-            continue;
-        }
-        for instance in check.instances.into_iter().filter(|instance| failed(&instance.status)) {
-            let problems = instance.problems.into_iter().map(|problem| problem.message).collect();
-            let address = if instance.address.to_display.is_empty() {
-                check.address.to_display.clone()
-            } else {
-                instance.address.to_display
-            };
-            out.push(Check { address, status: instance.status, problems });
-        }
+impl<'a, T> List<'a, T> {
+    fn new(measure: &'a Measure) -> Self {
+        Self { measure, of: PhantomData }
     }
-    out
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<'_, T> {
+    type Value = Vec<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Vec<T>, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for List<'_, T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            self.measure.entry.set(0);
+            all.push(item);
+        }
+        Ok(all)
+    }
+
+    fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+        Ok(Vec::new())
+    }
 }
 
 #[cfg(test)]
@@ -414,15 +410,18 @@ mod tests {
     fn entries_are_handed_over_and_the_rest_is_passed_over() {
         let plan = json!({
             "format_version": "1.9", "terraform_version": "1.99.0", "new_in_1_9": {"deep": [{"a": [1, {"b": null}]}]},
-            "resource_drift": [{"address": "a.b", "change": {"actions": ["update"]}}],
-            "resource_changes": [{"address": "a.b", "new": 1, "change": {"actions": ["no-op"], "before": {"x": 1.5}}}],
+            "resource_drift": [{"address": "a.b", "type": "a", "change": {"actions": ["update"]}}],
+            "resource_changes": [{"address": "a.b", "type": "a", "new": 1, "change": {"actions": ["no-op"], "before": {"x": 1.5}}}],
             "checks": null, "complete": false,
+            "deferred_changes": [{"reason": "provider_config_unknown", "resource_change": {"address": "c.d", "type": "c"}}],
+            "action_invocations": [{"address": "action.e.f", "config_values": {"x": 1}}],
         });
         let mut seen = Vec::new();
         let document =
             read(plan.to_string().as_bytes(), &mut |section, raw| seen.push((section, raw.address))).unwrap();
         assert_eq!(seen, [(Section::Drift, "a.b".to_owned()), (Section::Planned, "a.b".to_owned())]);
         assert_eq!((document.terraform.as_str(), document.complete), ("1.99.0", Some(false)));
+        assert_eq!((document.deferred, document.actions), (vec!["c.d".to_owned()], vec!["action.e.f".to_owned()]));
     }
 
     #[test]
@@ -431,15 +430,22 @@ mod tests {
         assert!(told(r#"{"format_version": "1.2", "resource_changes": [{"address": "#).contains("ends in the middle"));
         assert!(told(r#"{"format_version": "2.0", "resource_changes": []}"#).contains("its format is 2.0, and this"));
         assert!(told(r#"{"format_version": "0.1", "resource_changes": []}"#).contains("older than 1.0"));
-        assert!(told(r#"{"format_version": "next"}"#).contains("which is no version"));
+        assert!(told(r#"{"format_version": "next"}"#).contains("is no version"));
         assert!(told(r#"{"resource_changes": []}"#).contains("no format_version"));
-        assert!(told(r#"{"format_version": "1.0", "values": {}}"#).contains("neither resource_changes nor"));
+        let state = r#"{"format_version": "1.0", "terraform_version": "1.11.4", "values": {"outputs": {}}}"#;
+        assert!(told(state).contains("this is a state, not a plan"), "{}", told(state));
+        let empty = r#"{"format_version": "1.0", "terraform_version": "1.11.4"}"#;
+        assert!(told(empty).contains("none of resource_changes, planned_values and configuration"));
+        assert!(read(r#"{"format_version": "1.2", "planned_values": {}}"#.as_bytes(), &mut |_, _| {}).is_ok());
+        let kindless =
+            r#"{"format_version": "1.0", "resource_changes": [{"address": "a.b", "change": {"actions": ["x"]}}]}"#;
+        assert!(told(kindless).contains("a.b has no type"));
         assert!(
             told(r#"{"format_version": "1.0", "resource_changes": [{"change": {"actions": ["x"]}}]}"#)
                 .contains("no address")
         );
         assert!(
-            told(r#"{"format_version": "1.0", "resource_changes": [{"address": "a.b"}]}"#)
+            told(r#"{"format_version": "1.0", "resource_changes": [{"address": "a.b", "type": "a"}]}"#)
                 .contains("a.b has no actions")
         );
         assert!(
@@ -449,6 +455,18 @@ mod tests {
         assert!(told("{} {}").contains("no format_version"));
         assert!(told(&"[".repeat(100_000)).contains("not a plan"));
         assert!(told(&format!(r#"{{"format_version": "1.0", "x": {}"#, "[".repeat(100_000))).contains("recursion"));
+    }
+
+    #[test]
+    fn refusals_do_not_repeat_values_and_huge_numbers_are_no_reason() {
+        let text =
+            r#"{"format_version": "1.0", "resource_changes": [{"address": "a.b", "change": "hunter2, expected x"}]}"#;
+        assert!(told(text).contains("another value than") && !told(text).contains("hunter2"), "{}", told(text));
+        let huge = r#"{"format_version": "1.0", "x": [1e400], "resource_changes": [{"address": "a.b", "type": "a",
+            "change": {"actions": ["create"], "after": {"n": 1e400}}}]}"#;
+        let mut seen = Vec::new();
+        read(huge.as_bytes(), &mut |_, raw| seen.push(raw.change.after["n"].clone())).unwrap();
+        assert_eq!(seen, ["1e400"]);
     }
 
     #[test]

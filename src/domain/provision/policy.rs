@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::risk::undecided;
-use super::values::{at, glob, unknown};
+use super::values::{at, entered, glob, unknown};
 use super::{Action, Change, RawChange, Risk, RiskKind};
 
 /// The rules that are on by default.
@@ -55,7 +55,7 @@ pub struct Rule {
     /// What happens: `create`, `update`, `replace`, `destroy`, `forget`, `import`, `move`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<RuleAction>,
-    /// Kinds of risk: `data-loss`, `address-loss`, `admin-port-open`, `exposed`, `admin`, `wide-permission`, `protection-off`, `backups-off`, `one-way`, `unknown`.
+    /// Kinds of risk: `data-loss`, `address-loss`, `admin-port-open`, `exposed`, `admin`, `wide-permission`, `protection-off`, `backups-off`, `one-way`, `outage`, `unmanaged`, `unknown`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub risks: Vec<RiskKind>,
     /// An attribute's path, `vpc_config.endpoint_public_access`; of what is destroyed, its last value counts.
@@ -78,7 +78,7 @@ pub struct Finding {
     pub message: String,
 }
 
-/// The rules that are on by default; `budget`, `unfinished` and `failed-check` are beside them.
+/// The rules that are on by default; those in [`WHOLE`] are beside them.
 #[must_use]
 pub fn built_in() -> &'static [Rule] {
     static RULES: OnceLock<Vec<Rule>> = OnceLock::new();
@@ -86,8 +86,8 @@ pub fn built_in() -> &'static [Rule] {
 }
 
 /// Names of the rules about the whole plan.
-pub const WHOLE: [(&str, Level); 3] =
-    [("budget", Level::Deny), ("unfinished", Level::Deny), ("failed-check", Level::Warn)];
+pub const WHOLE: [(&str, Level); 4] =
+    [("budget", Level::Deny), ("unfinished", Level::Deny), ("incomplete", Level::Warn), ("failed-check", Level::Warn)];
 
 impl Rule {
     /// Whether the rule applies to a change; with what is known before apply, it may not be possible to tell.
@@ -117,13 +117,19 @@ impl Rule {
         let Some(path) = &self.attribute else { return Some(finding(self.level, self.message.clone())) };
         let destroyed = matches!(change.action, Action::Destroy | Action::Forget);
         let value = if destroyed { &raw.change.before } else { &raw.change.after };
-        if !destroyed && unknown(&raw.change.after_unknown, path) {
+        // A part of it may be known, and be enough.
+        let unsure = !destroyed && unknown(&raw.change.after_unknown, path);
+        let mut found = at(value, path);
+        let items: Vec<&Value> = found.iter().copied().filter(|value| value.is_array()).flat_map(entered).collect();
+        found.extend(items);
+        let mut texts: Vec<String> = found.into_iter().filter(|value| !(unsure && value.is_null())).map(text).collect();
+        if texts.is_empty() && !unsure {
+            texts.push("null".to_owned());
+        }
+        let applies = texts.iter().any(|text| self.values.iter().any(|value| glob(value, text)));
+        if unsure && !applies {
             return Some(later(path));
         }
-        let found = at(value, path);
-        let texts: Vec<String> =
-            if found.is_empty() { vec!["null".into()] } else { found.into_iter().map(text).collect() };
-        let applies = texts.iter().any(|text| self.values.iter().any(|value| glob(value, text)));
         applies.then(|| finding(self.level, self.message.clone()))
     }
 }
@@ -192,6 +198,15 @@ mod tests {
     }
 
     #[test]
+    fn a_known_value_refuses_whatever_else_is_not_known() {
+        let rule = rule(json!({"attribute": "block.public", "values": ["true"]}));
+        let unknown = json!({"block": [{}, {"public": true}]});
+        let after = |first: bool| json!({"block": [{"public": first}, {}]});
+        let level = |first| check(&rule, "create", Value::Null, after(first), unknown.clone()).unwrap().level;
+        assert_eq!((level(true), level(false)), (Level::Deny, Level::Warn));
+    }
+
+    #[test]
     fn a_policy_or_a_source_that_is_not_known_before_apply_is_said() {
         let check = |kind: &str, after: Value, unknown: Value| -> Vec<(String, Level)> {
             let raw = json!({"address": "a.b", "mode": "managed", "type": kind,
@@ -208,6 +223,10 @@ mod tests {
         let ingress = json!({"ingress": [{"cidr_blocks": true}]});
         assert_eq!(check("aws_security_group", json!({"ingress": [{}]}), ingress), warns("admin-port-open"));
         assert!(check("aws_security_group", json!({"ingress": []}), json!({"id": true, "ingress": []})).is_empty());
+        assert_eq!(check("aws_s3_bucket_policy", json!({}), json!({"policy": true})), warns("policy-public"));
+        // AWS writes one where none is set.
+        assert!(check("aws_kms_key", json!({}), json!({"policy": true})).is_empty());
+        assert!(check("aws_iam_role", json!({}), json!({"assume_role_policy": true})).is_empty());
     }
 
     #[test]

@@ -2,10 +2,17 @@
 
 mod access;
 mod lost;
+mod moved;
+mod permission;
+mod ports;
+mod statement;
 mod switched_off;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use super::secret::Secrets;
 use super::{Action, Change, RawChange};
 
 /// What kind of harm.
@@ -30,7 +37,11 @@ pub enum RiskKind {
     BackupsOff,
     /// There is no way back to what it was.
     OneWay,
-    /// A combination of actions that is not known here.
+    /// What serves stops serving, and loses neither data nor its address.
+    Outage,
+    /// What holds data, or answers at an address, stays and is managed by nobody.
+    Unmanaged,
+    /// What cannot be judged here: an unknown combination of actions, or something that is run or put off.
     Unknown,
 }
 
@@ -46,6 +57,8 @@ impl RiskKind {
             Self::ProtectionOff => "protection off",
             Self::BackupsOff => "backups off",
             Self::OneWay => "no way back",
+            Self::Outage => "outage",
+            Self::Unmanaged => "managed by nobody",
             Self::Unknown => "not known",
         }
     }
@@ -54,16 +67,18 @@ impl RiskKind {
 /// A risk of one change. Its address must be named before the plan is applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Risk {
+    /// As Terraform shows it; this is what confirms the risk: `aws_x.a (deposed object 1234)`.
     pub address: String,
+    pub action: Action,
     pub kind: RiskKind,
-    /// One sentence.
+    /// One sentence. It holds no secret.
     pub reason: String,
 }
 
 /// The risks of a change.
 #[must_use]
 pub fn risks(raw: &RawChange, change: &Change) -> Vec<Risk> {
-    let mut found = Found { address: &change.address, risks: Vec::new() };
+    let mut found = Found(Vec::new());
     if change.action == Action::Unknown {
         let actions = raw.change.actions.join(", ");
         found.add(RiskKind::Unknown, format!("the actions ({actions}) are not known to this gospel-release"));
@@ -73,18 +88,34 @@ pub fn risks(raw: &RawChange, change: &Change) -> Vec<Risk> {
     }
     if matches!(change.action, Action::Create | Action::Update | Action::Replace) {
         access::opened(raw, &mut found);
-        access::permitted(raw, &mut found);
+        permission::permitted(raw, &mut found);
     }
     if matches!(change.action, Action::Update | Action::Replace) {
         switched_off::switched_off(raw, &mut found);
     }
-    if change.action == Action::Update {
-        lost::moved_away(raw, &mut found);
+    match change.action {
+        Action::Create => lost::taken_over(raw, &mut found),
+        Action::Update => moved::moved(raw, &mut found),
+        Action::Forget => lost::forgotten(raw, &mut found),
+        _ => {}
+    }
+    if matches!(change.action, Action::Create | Action::Update) {
+        lost::expired(raw, &mut found);
     }
     if change.action == Action::Destroy {
         switched_off::guard_gone(raw, &mut found);
     }
-    found.risks
+    if found.0.is_empty() {
+        return Vec::new();
+    }
+    let secrets = Secrets::of(&raw.change);
+    let risk = |(kind, reason): (RiskKind, String)| Risk {
+        address: change.shown_address(),
+        action: change.action,
+        kind,
+        reason: secrets.masked(&reason),
+    };
+    found.0.into_iter().map(risk).collect()
 }
 
 /// The path of what would have to be known to tell whether a change carries one of these risks; `None` where it can be told.
@@ -93,13 +124,11 @@ pub(super) fn undecided(raw: &RawChange, kinds: &[RiskKind]) -> Option<&'static 
     access::undecided(raw, kinds)
 }
 
-struct Found<'a> {
-    address: &'a str,
-    risks: Vec<Risk>,
-}
+/// What was found, with its reason.
+struct Found(Vec<(RiskKind, String)>);
 
-impl Found<'_> {
+impl Found {
     fn add(&mut self, kind: RiskKind, reason: impl Into<String>) {
-        self.risks.push(Risk { address: self.address.to_owned(), kind, reason: reason.into() });
+        self.0.push((kind, reason.into()));
     }
 }

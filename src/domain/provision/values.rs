@@ -13,7 +13,7 @@ pub(super) fn at<'a>(value: &'a Value, path: &str) -> Vec<&'a Value> {
 }
 
 /// A list's items, or the value itself.
-fn entered(value: &Value) -> Vec<&Value> {
+pub(super) fn entered(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(items) => items.iter().flat_map(entered).collect(),
         other => vec![other],
@@ -33,7 +33,7 @@ pub(super) fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
 /// The first number at a path; Terraform writes some as text.
 pub(super) fn number(value: &Value, path: &str) -> Option<f64> {
     let value = at(value, path).into_iter().flat_map(entered).next()?;
-    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+    value.as_f64().or_else(|| value.as_str()?.parse().ok()).filter(|number| number.is_finite())
 }
 
 /// The first truth at a path.

@@ -80,9 +80,9 @@ impl Draft {
         self.apps.push(App { name: name.to_owned(), kind, path: path.to_owned(), from: from.to_owned() });
     }
 
-    /// A question, where the key was not found.
+    /// A question, where the key was not found, and was not asked for before.
     pub fn ask(&mut self, key: &str, ask: &str) {
-        if !self.knows(key) {
+        if !self.knows(key) && !self.questions.iter().any(|question| question.key == key) {
             self.questions.push(Question { key: key.to_owned(), ask: ask.to_owned() });
         }
     }
@@ -179,7 +179,19 @@ fn scalar(text: &str) -> String {
             text.to_ascii_lowercase().as_str(),
             "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
         );
-    if bare { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+    if bare {
+        return text.to_owned();
+    }
+    // YAML has JSON's escapes; what a terminal would act on is escaped too.
+    let mut out = String::new();
+    for c in serde_json::Value::from(text).to_string().chars() {
+        if printable(c.encode_utf8(&mut [0; 4])).chars().eq([c]) {
+            out.push(c);
+        } else {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -230,5 +242,6 @@ mod tests {
             [scalar("a-b/c.d"), scalar("no"), scalar("017"), scalar("a: b"), scalar("release/v*")].join(" "),
             "a-b/c.d \"no\" \"017\" \"a: b\" \"release/v*\""
         );
+        assert_eq!(scalar("a\u{9b}2J\u{202e}"), "\"a\\u009b2J\\u202e\"");
     }
 }

@@ -10,12 +10,13 @@ use crate::domain::{ServiceName, TagPattern};
 use crate::error::Result;
 
 use super::draft::Draft;
+use super::infrastructure::terraform;
 use super::tree::{Text, directories, texts};
 
-/// Looks at everything.
-pub(super) fn look(git: &Git, root: &Path) -> Result<Draft> {
+/// Looks at everything; `api` is the GitHub that is configured.
+pub(super) fn look(git: &Git, root: &Path, api: &str) -> Result<Draft> {
     let mut draft = Draft::default();
-    remote(git, &mut draft)?;
+    remote(git, api, &mut draft)?;
     let files = texts(root);
     services(root, &mut draft);
     overlays(&files, &mut draft);
@@ -27,14 +28,16 @@ pub(super) fn look(git: &Git, root: &Path) -> Result<Draft> {
     Ok(draft)
 }
 
-/// Slug and project from the remote's URL; the main branch from what the remote calls its HEAD.
-fn remote(git: &Git, draft: &mut Draft) -> Result<()> {
+/// Slug (where the host is GitHub) and project from the remote's URL; the main branch from what the remote calls its HEAD.
+fn remote(git: &Git, api: &str, draft: &mut Draft) -> Result<()> {
     let Some((name, url)) = git.first_remote()? else { return Ok(()) };
     let from = format!("the Git remote {name}");
     let path = url.trim_end_matches('/').trim_end_matches(".git");
     let mut parts = path.rsplit(['/', ':']).filter(|part| !part.is_empty());
     if let (Some(repository), Some(owner)) = (parts.next(), parts.next()) {
-        draft.value("repository.slug", format!("{owner}/{repository}"), from.as_str());
+        if host(&url).is_some_and(|host| is_github(host, api)) {
+            draft.value("repository.slug", format!("{owner}/{repository}"), from.as_str());
+        }
         let project = repository.to_lowercase().replace(['_', '.'], "-");
         if project.parse::<ServiceName>().is_ok() {
             draft.value("project", project, from.as_str());
@@ -47,6 +50,24 @@ fn remote(git: &Git, draft: &mut Draft) -> Result<()> {
         draft.value("repository.main", branch, format!("HEAD of {from}"));
     }
     Ok(())
+}
+
+/// The host of a remote: `https://host/…`, `ssh://git@host:22/…`, `git@host:…`; `None` for a path.
+fn host(url: &str) -> Option<&str> {
+    let rest = match url.split_once("://") {
+        Some(("file", _)) => return None,
+        Some((_, rest)) => rest.split('/').next()?,
+        // Git takes what has a slash before its colon for a path.
+        None => url.split_once(':').map(|(host, _)| host).filter(|host| !host.contains('/'))?,
+    };
+    let host = rest.rsplit('@').next()?;
+    host.split(':').next().filter(|host| !host.is_empty())
+}
+
+/// Whether a host is github.com, or the GitHub whose API is configured.
+fn is_github(host: &str, api: &str) -> bool {
+    let configured = self::host(api).unwrap_or_default();
+    ["github.com", "ssh.github.com", configured].iter().any(|known| known.eq_ignore_ascii_case(host))
 }
 
 /// Directories below `services/` that hold code.
@@ -163,34 +184,6 @@ fn texts_of(value: &Value) -> Vec<String> {
     }
 }
 
-/// The root module of production, and what its files name outright.
-fn terraform(files: &[Text], draft: &mut Draft) {
-    const NAMED: [(&str, &str); 3] = [
-        ("allowed_account_ids", "production.aws.account"),
-        ("region", "production.aws.region"),
-        ("cluster_name", "production.cluster.eks"),
-    ];
-    let dir = |file: &Text| file.path.rsplit_once('/').map(|(dir, _)| dir.to_owned());
-    let modules = files.iter().filter(|file| file.path.ends_with(".tf"));
-    let ours = |dir: &String| dir.ends_with("/production") || dir.ends_with("/prod");
-    let Some(module) = modules.clone().filter_map(dir).find(ours) else { return };
-    draft.value("provision.directory", module.as_str(), format!("{module}/*.tf"));
-    for file in modules.filter(|file| dir(file).as_deref() == Some(&module)) {
-        for (index, line) in file.text.lines().enumerate() {
-            let Some((name, value)) = line.split_once('=') else { continue };
-            let Some((_, key)) = NAMED.iter().find(|(known, _)| *known == name.trim()) else {
-                continue;
-            };
-            // A literal alone: what is computed is not known here.
-            let value = value.trim().trim_start_matches('[').trim_start();
-            let literal = value.strip_prefix('"').and_then(|rest| rest.split('"').next());
-            if let Some(literal) = literal.filter(|literal| !literal.is_empty() && !literal.contains("${")) {
-                draft.value(key, literal, format!("{}:{}", file.path, index + 1));
-            }
-        }
-    }
-}
-
 /// Applications of Argo CD, found by the overlay that they sync.
 fn argo(files: &[Text], draft: &mut Draft) {
     let yaml = files.iter().filter(|file| !file.path.ends_with(".tf") && file.text.contains("argoproj.io/"));
@@ -240,5 +233,28 @@ fn questions(draft: &mut Draft) {
         ("provision.directory", "where is production's Terraform configuration?"),
     ] {
         draft.ask(key, ask);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_github_host_names_a_repository() {
+        let github = |url: &str| host(url).is_some_and(|host| is_github(host, "https://api.github.com"));
+        for url in [
+            "https://github.com/a/b.git",
+            "https://token@github.com/a/b",
+            "git@github.com:a/b.git",
+            "ssh://git@ssh.github.com:443/a/b",
+        ] {
+            assert!(github(url), "{url}");
+        }
+        for url in ["https://gitlab.com/a/b", "git@work:a/b", "/srv/git/github.com/b", "file:///a/b", "./a:b/c", "../b"]
+        {
+            assert!(!github(url), "{url}");
+        }
+        assert!(is_github("git.example.com", "https://git.example.com/api/v3"));
     }
 }

@@ -1,6 +1,7 @@
 //! `init`: a first `gospel-release.yaml`, written by looking. What was not found is a question in the file.
 
 mod draft;
+mod infrastructure;
 mod look;
 mod tree;
 
@@ -11,7 +12,7 @@ use serde_json::json;
 use crate::adapters::git::Git;
 use crate::cli::init::Init as Args;
 use crate::config::{Env, FileSource, Sources, load};
-use crate::domain::count;
+use crate::domain::{count, printable};
 use crate::error::{Error, Result};
 use crate::ui::out::Out;
 
@@ -31,7 +32,7 @@ pub fn init(invocation: &mut Invocation, args: &Args, out: &mut Out, json: bool)
             .hint("gospel-release init --dry-run prints what would be written")
             .hint("--force replaces it"));
     }
-    let draft = look::look(&git, &root)?;
+    let draft = look::look(&git, &root, &invocation.config.github.api)?;
     let text = draft.text();
     check(&text, invocation)?;
     if !invocation.dry_run {
@@ -55,7 +56,7 @@ fn told(draft: &Draft, out: &mut Out) -> Result<()> {
     let (found, open) = (count(draft.found().len(), "value"), count(draft.questions.len(), "question"));
     out.line(&format!("wrote {FILE}: {found} found, {open} left"))?;
     for question in &draft.questions {
-        out.line(&format!("  ? {}: {}", question.key, question.ask))?;
+        out.line(&format!("  ? {}: {}", printable(&question.key), printable(&question.ask)))?;
     }
     out.line("next:  read it, and answer its questions")?;
     out.line("       gospel-release config check           (reads it, contacts nothing)")?;

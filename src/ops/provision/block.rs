@@ -5,8 +5,14 @@ use crate::ui::style::{Style, Tone};
 
 /// A sheet is read in the narrowest terminal.
 const WIDTH: usize = 79;
-/// GitHub takes comments of 65,536 characters; the rest of a tree is counted beyond this.
-const COMMENT: usize = 40_000;
+/// GitHub takes comments of 65,536 characters; bytes are never fewer. Each part has a share, and what is beyond it is counted.
+const COMMENT: usize = 65_000;
+/// The share of a tree, in bytes.
+const TREE: usize = 24_000;
+/// The share of another part, in bytes: the parts before the tree fit beside it.
+const SHARE: usize = 8_000;
+/// The longest line of an item, in characters.
+const LINE: usize = 1_000;
 
 /// A titled part.
 pub(super) struct Block {
@@ -64,26 +70,63 @@ impl Block {
     pub fn markdown(&self) -> String {
         let mut out = format!("### {}\n\n", escaped(&self.title));
         let mut after_item = false;
+        let mut more = 0;
         for part in &self.parts {
-            if after_item && !matches!(part, Part::Item { .. }) {
-                out.push('\n');
+            let item = matches!(part, Part::Item { .. });
+            if after_item && !item {
+                end_items(&mut out, &mut more);
             }
-            after_item = matches!(part, Part::Item { .. });
+            after_item = item;
             match part {
-                Part::Note(note) => out.push_str(&format!("{}\n\n", escaped(note))),
+                Part::Note(note) => out.push_str(&format!("{}\n\n", escaped(&cut(note)))),
                 Part::Item { sign, head, notes } => {
-                    out.push_str(&format!("- {} {}\n", escaped(sign), code(head)));
-                    notes.iter().for_each(|note| out.push_str(&format!("  - {}\n", escaped(note))));
+                    let mut text = format!("- {} {}\n", escaped(sign), code(&cut(head)));
+                    notes.iter().for_each(|note| text.push_str(&format!("  - {}\n", escaped(&cut(note)))));
+                    if more > 0 || out.len() + text.len() > SHARE {
+                        more += 1;
+                    } else {
+                        out.push_str(&text);
+                    }
                 }
                 Part::Table { right, rows } => out.push_str(&table(*right, rows)),
                 Part::Tree(lines) => out.push_str(&details(lines)),
             }
         }
         if after_item {
-            out.push('\n');
+            end_items(&mut out, &mut more);
         }
         out
     }
+}
+
+/// A list of items ends, and says how many of them are left out.
+fn end_items(out: &mut String, more: &mut usize) {
+    if *more > 0 {
+        out.push_str(&format!("- … and {more} more\n"));
+        *more = 0;
+    }
+    out.push('\n');
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= LINE { text.to_owned() } else { text.chars().take(LINE).chain(['…']).collect() }
+}
+
+/// Parts as a comment on a pull request. What does not fit is said to be missing.
+pub(super) fn comment(blocks: &[Block]) -> String {
+    let (mut out, mut missing) = (String::new(), 0);
+    for block in blocks {
+        let text = block.markdown();
+        if out.len() + text.len() <= COMMENT {
+            out.push_str(&text);
+        } else {
+            missing += 1;
+        }
+    }
+    if missing > 0 {
+        out.push_str(&format!("… and {missing} more parts: `--output text` shows them\n"));
+    }
+    out
 }
 
 struct Page(String);
@@ -130,12 +173,12 @@ fn table(right: usize, rows: &[Vec<String>]) -> String {
 fn details(lines: &[(usize, String)]) -> String {
     let (mut body, mut left) = (String::new(), 0);
     for (depth, line) in lines {
-        if body.len() > COMMENT {
+        if left > 0 || body.len() + line.len() > TREE {
             left += 1;
             continue;
         }
         // A diff is coloured by the first character of a line.
-        let line = printable(line).replace("```", "'''");
+        let line = printable(&cut(line)).replace("```", "'''");
         let (sign, rest) = match line.chars().next() {
             Some('+') => ("+", &line[1..]),
             Some('-') => ("-", &line[1..]),
@@ -157,6 +200,7 @@ pub(super) fn escaped(text: &str) -> String {
     for c in printable(text).chars() {
         match c {
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => out.extend(['\\', c]),
+            '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '@' => out.push_str("@\u{200b}"),
@@ -176,13 +220,32 @@ mod tests {
 
     #[test]
     fn text_from_outside_is_no_markup() {
-        assert_eq!(escaped("a|b <i> @team *x*"), "a\\|b &lt;i&gt; @\u{200b}team \\*x\\*");
+        assert_eq!(escaped("a|b <i> &commat;x @team *x*"), "a\\|b &lt;i&gt; &amp;commat;x @\u{200b}team \\*x\\*");
         let mut block = Block::new("Risk", Tone::Bad);
         block.item("!", "aws_x.`y`", vec!["<script>".into()]);
         block.note("end");
         assert_eq!(block.markdown(), "### Risk\n\n- ! `aws_x.'y'`\n  - &lt;script&gt;\n\nend\n\n");
         block.parts = vec![Part::Tree(vec![(0, "~ a ``` b".into()), (2, "x: 1 → 2".into())])];
         assert!(block.markdown().contains("```diff\n! a ''' b\n      x: 1 → 2\n```"), "{}", block.markdown());
+    }
+
+    #[test]
+    fn a_comment_stays_below_what_github_takes_and_counts_the_rest() {
+        let mut block = Block::new("RISK", Tone::Bad);
+        (0..5000).for_each(|i| block.item("!", format!("aws_x.y[{i}]"), vec!["data loss: it is gone".into()]));
+        block.note("end");
+        let text = block.markdown();
+        assert!(text.len() < SHARE + 200 && text.ends_with(" more\n\nend\n\n"), "{}", text.len());
+        let told = text.matches("aws_x").count();
+        assert!(text.contains(&format!("- … and {} more\n", 5000 - told)), "{told}");
+        let tree = |depth: usize| Part::Tree((0..9000).map(|i| (depth, format!("~ line {i}"))).collect());
+        let long = |title: &str| Block { title: title.into(), tone: Tone::Strong, parts: vec![tree(1)] };
+        let whole = comment(&[block, long("a"), long("b"), long("c")]);
+        assert!(
+            whole.len() < 65_536 && whole.ends_with("and 1 more parts: `--output text` shows them\n"),
+            "{}",
+            whole.len()
+        );
     }
 
     #[test]

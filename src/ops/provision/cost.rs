@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cli::args::Output;
 use crate::cli::provision::Cost as Args;
-use crate::domain::provision::{Compared, ELSEWHERE, Prices, compare};
+use crate::domain::provision::{Compared, Prices, compare, total_disagrees};
 use crate::error::Result;
 use crate::ops::Invocation;
 use crate::ui::out::Out;
@@ -28,6 +28,7 @@ pub fn cost(invocation: &mut Invocation, args: &Args, out: &mut Out, output: Out
         Output::Json => out.json(&json!({
             "lines": lines,
             "runbook": lines.iter().map(|line| line.runbook).sum::<f64>(),
+            "total_disagrees": total_disagrees(&lines),
             "total": judgement.as_ref().map(|judgement| judgement.after),
             "budget": measure.budget,
             "as_of": measure.prices.as_of,
@@ -55,9 +56,7 @@ fn block(lines: &[Compared], prices: &Prices, region: Option<&str>, planned: boo
     let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
     let shown = |dollars: Option<f64>, missing: &str| dollars.map_or(missing.to_owned(), self::dollars);
     for line in lines {
-        let by_use = if line.resource == ELSEWHERE { "" } else { "by use" };
-        let mut row =
-            vec![line.resource.clone(), line.instance.clone(), dollars(line.runbook), shown(line.list, by_use)];
+        let mut row = vec![line.resource.clone(), line.instance.clone(), dollars(line.runbook), shown(line.list, "")];
         if planned {
             row.push(match line.unknown {
                 0 => shown(line.plan, "unknown"),
@@ -71,13 +70,20 @@ fn block(lines: &[Compared], prices: &Prices, region: Option<&str>, planned: boo
     rows.push(totals(lines, planned));
     block.parts.push(Part::Table { right: 2, rows });
     let wrong: Vec<&Compared> = lines.iter().filter(|line| line.disagrees.is_some()).collect();
-    if wrong.is_empty() {
+    let total = total_disagrees(lines);
+    if wrong.is_empty() && total.is_none() {
         block.note("Every line of the runbook holds.");
     } else {
         block.note("These lines of the runbook do not hold:");
     }
     for line in wrong {
         block.item("✗", &line.resource, line.disagrees.iter().cloned().collect());
+    }
+    total.into_iter().for_each(|why| block.item("✗", "total", vec![why]));
+    for line in lines {
+        if let (Some(list), Some(assumed)) = (line.list, &line.assumed) {
+            block.note(format!("{} is paid by use: {} is for {assumed}.", line.resource, dollars(list)));
+        }
     }
     if !planned {
         block.note("There is no plan on this machine: gospel-release provision plan makes one, and a column for it.");
@@ -89,7 +95,7 @@ fn block(lines: &[Compared], prices: &Prices, region: Option<&str>, planned: boo
 fn totals(lines: &[Compared], planned: bool) -> Vec<String> {
     let runbook = lines.iter().map(|line| line.runbook).sum();
     let list: f64 = lines.iter().filter_map(|line| line.list).sum();
-    let mut row = vec!["total".to_owned(), String::new(), dollars(runbook), format!("{} + use", dollars(list))];
+    let mut row = vec!["total".to_owned(), String::new(), dollars(runbook), dollars(list)];
     if planned {
         let plan: f64 = lines.iter().filter_map(|line| line.plan).sum();
         let unknown: usize = lines.iter().map(|line| line.unknown).sum();

@@ -11,9 +11,9 @@ use crate::ops::Invocation;
 use crate::ui::out::Out;
 use crate::ui::style::Tone;
 
-use super::block::Block;
+use super::block::{Block, comment};
 use super::plan::make;
-use super::sheet::{Tense, tree};
+use super::sheet::{Tense, outside, tree};
 
 /// Looks at what exists and compares it with the state. Ends 18 where they differ.
 pub async fn drift(invocation: &mut Invocation, out: &mut Out, output: Output) -> Result<u8> {
@@ -21,17 +21,29 @@ pub async fn drift(invocation: &mut Invocation, out: &mut Out, output: Output) -
     // A plan that only refreshes is not for apply; and it holds secrets.
     made.kept.remove();
     let drift = &made.judgement.drift;
+    let risks = &made.judgement.drift_risks;
+    let blocks: Vec<Block> = [block(drift, &made.record.directory)].into_iter().chain(outside(risks)).collect();
     let exit = if drift.is_empty() { 0 } else { Kind::Drift.exit_code() };
     match output {
         Output::Json => {
             out.json(&json!({
-                "drift": drift, "directory": made.record.directory, "workspace": made.record.workspace,
+                "drift": drift, "risks": risks, "directory": made.record.directory, "workspace": made.record.workspace,
                 "commit": made.record.commit, "at": made.record.made, "notes": made.notes, "exit": exit,
             }))?;
             return Ok(exit);
         }
-        Output::Text => out.bytes(block(drift, &made.record.directory).text(out.style()).as_bytes())?,
-        Output::Markdown => out.bytes(block(drift, &made.record.directory).markdown().as_bytes())?,
+        Output::Text => {
+            let texts: Vec<String> = blocks.iter().map(|block| block.text(out.style())).collect();
+            out.bytes(
+                texts
+                    .join(
+                        "
+",
+                    )
+                    .as_bytes(),
+            )?;
+        }
+        Output::Markdown => out.bytes(comment(&blocks).as_bytes())?,
     }
     if drift.is_empty() {
         return Ok(0);

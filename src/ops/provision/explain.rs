@@ -24,7 +24,10 @@ pub(super) async fn unfinished(
 ) -> Error {
     let (made, all) = applied.course.progress(expected);
     let errors: Vec<&Diagnostic> = applied.errors().collect();
-    let locked = errors.iter().any(|error| error.summary.contains("acquiring the state lock"));
+    // A backend that could not even ask speaks of the lock too, and names no holder.
+    let locked = errors
+        .iter()
+        .any(|error| error.summary.contains("acquiring the state lock") && LockHolder::read(&error.detail).is_some());
     let stale = errors.iter().any(|error| error.summary.contains("plan is stale"));
     let of = format!("{made} of {all} changes were made");
     let name = terraform.name();

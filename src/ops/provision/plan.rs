@@ -39,7 +39,7 @@ pub async fn plan(invocation: &mut Invocation, out: &mut Out, output: Output) ->
         made.kept.remove();
         made.notes.push("this was a dry run: the plan is not kept".to_owned());
     } else {
-        plans(invocation)?.retire_but(&made.kept);
+        plans(invocation)?.retire_but(&made.kept, 2 * invocation.config.provision.plan_within);
     }
     let document = json!({
         "plan": made.record, "judgement": made.judgement, "warnings": made.warnings, "notes": made.notes,
@@ -236,7 +236,10 @@ impl Making {
             confirm: judgement.to_confirm(),
             denied: denied(&judgement),
         };
-        kept.write(&record)?;
+        // A plan that only refreshes is not for apply: no record may make it look like one, even if we are killed now.
+        if mode == Mode::Normal {
+            kept.write(&record)?;
+        }
         Ok(Made { kept, record, judgement, warnings: planned.warnings, notes })
     }
 }

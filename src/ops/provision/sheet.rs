@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use crate::adapters::terraform::Diagnostic;
 use crate::config::model::{CostRow, Provision};
 use crate::domain::provision::{
-    Action, Amount, Attribute, Change, Check, Counts, Finding, Judgement, Level, PlanRecord, Prices, Shown, Total,
-    compare,
+    Action, Amount, Attribute, Change, Check, Cost, Counts, Finding, Judgement, Level, PlanRecord, Prices, Risk, Shown,
+    Total, compare,
 };
 use crate::domain::{count, duration};
 use crate::ui::style::{Style, Tone};
 
-use super::block::{Block, Part};
+use super::block::{Block, Part, comment};
 
 /// Attributes of one change that are shown; the rest is counted.
 const SHOWN: usize = 12;
@@ -19,6 +19,8 @@ const SHOWN: usize = 12;
 const VALUE: usize = 48;
 /// Resources without a price that are named.
 const UNPRICED: usize = 8;
+/// Costs that are told one by one; more are told by type.
+const DETAILED: usize = 40;
 
 /// A judged plan, to be shown.
 pub struct Sheet<'a> {
@@ -43,13 +45,14 @@ impl Sheet<'_> {
     /// The sheet as a comment for a pull request.
     #[must_use]
     pub fn markdown(&self) -> String {
-        self.blocks().iter().map(Block::markdown).collect()
+        comment(&self.blocks())
     }
 
     fn blocks(&self) -> Vec<Block> {
         let judgement = self.judgement;
         let mut blocks = vec![self.head()];
         blocks.extend(self.risk());
+        blocks.extend(outside(&judgement.drift_risks));
         blocks.extend(self.policy());
         blocks.extend(self.cost());
         blocks.extend(tree("CHANGES", &judgement.changes, Tense::Will));
@@ -93,9 +96,9 @@ impl Sheet<'_> {
         let title = format!("RISK: {} to be named before this is applied", count_addresses(addresses.len()));
         let mut block = Block::new(title, Tone::Bad);
         for address in &addresses {
-            let change = self.judgement.changes.iter().find(|change| change.address == *address);
-            let action = change.map_or(String::new(), |change| format!(" ({})", change.action.word()));
             let risks = self.judgement.risks.iter().filter(|risk| risk.address == *address);
+            let action = risks.clone().map(|risk| risk.action).find(|action| *action != Action::Unknown);
+            let action = action.map_or(String::new(), |action| format!(" ({})", action.word()));
             let reasons = risks.map(|risk| format!("{}: {}", risk.kind.word(), risk.reason)).collect();
             block.item("!", format!("{address}{action}"), reasons);
         }
@@ -131,7 +134,17 @@ impl Sheet<'_> {
         if over > 0.0 {
             block.note(format!("OVER the budget by {}.", dollars(over)));
         }
-        let details = self.judgement.costs.iter().filter(|cost| cost.before != cost.after || cost.assumed.is_some());
+        let details = self
+            .judgement
+            .costs
+            .iter()
+            .filter(|cost| cost.before != cost.after || cost.assumed.is_some() || cost.note.is_some());
+        let details: Vec<&Cost> = details.collect();
+        if details.len() > DETAILED {
+            by_type(&details, &mut block);
+            block.note(self.prices_note());
+            return Some(block);
+        }
         let mut unpriced = 0;
         for cost in details {
             match (&cost.after, &cost.assumed) {
@@ -143,9 +156,10 @@ impl Sheet<'_> {
                 }
                 (after, assumed) => {
                     let of = if cost.of.is_empty() { String::new() } else { format!(": {}", cost.of) };
-                    let assumed = assumed.iter().map(|assumed| format!("assumed: {assumed}")).collect();
+                    let assumed = assumed.iter().map(|assumed| format!("assumed: {assumed}"));
+                    let notes = assumed.chain(cost.note.map(str::to_owned)).collect();
                     let head = format!("{} {} → {}{of}", cost.address, amount(&cost.before), amount(after));
-                    block.item("$", head, assumed);
+                    block.item("$", head, notes);
                 }
             }
         }
@@ -213,10 +227,23 @@ impl Sheet<'_> {
     }
 }
 
+/// What changes outside Terraform have lost or opened.
+pub(super) fn outside(risks: &[Risk]) -> Option<Block> {
+    if risks.is_empty() {
+        return None;
+    }
+    let mut block = Block::new("RISK outside Terraform: it is there already", Tone::Bad);
+    for risk in risks {
+        block.item("!", &risk.address, vec![format!("{}: {}", risk.kind.word(), risk.reason)]);
+    }
+    Some(block)
+}
+
 /// What the prices are, and what they are not.
 pub(super) fn prices_note(prices: &Prices, region: Option<&str>) -> String {
     let note = format!(
-        "List prices of {} as of {}, {} hours a month, on demand; without taxes, discounts and free tiers.",
+        "List prices of {} as of {}, {} hours a month, on demand, versions in standard support; \
+         without taxes, discounts and free tiers.",
         prices.region, prices.as_of, prices.hours
     );
     match region {
@@ -236,6 +263,30 @@ fn checks(checks: &[Check]) -> Option<Block> {
         block.item(sign, format!("{}{known}", check.address), check.problems.clone());
     }
     Some(block)
+}
+
+/// Costs by the type of their resources, each with what is assumed of one of them.
+fn by_type(costs: &[&Cost], block: &mut Block) {
+    let mut types: BTreeMap<&str, Vec<&Cost>> = BTreeMap::new();
+    for cost in costs {
+        types.entry(&cost.kind).or_default().push(cost);
+    }
+    for (kind, costs) in types {
+        let (mut before, mut after, mut notes) = (Total::default(), Total::default(), Vec::new());
+        for cost in &costs {
+            before.add(&cost.before);
+            after.add(&cost.after);
+            let why = if let Amount::Unknown(why) = &cost.after { Some(why.clone()) } else { None };
+            let assumed = cost.assumed.as_ref().map(|assumed| format!("assumed of one: {assumed}"));
+            for note in why.into_iter().chain(assumed).chain(cost.note.map(str::to_owned)) {
+                if notes.len() < 3 && !notes.contains(&note) {
+                    notes.push(note);
+                }
+            }
+        }
+        let sign = if after.unknown > 0 { "?" } else { "$" };
+        block.item(sign, format!("{} × {kind} {} → {}", costs.len(), total(before), total(after)), notes);
+    }
 }
 
 /// Whether a change is to come, or was seen.

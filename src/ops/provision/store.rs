@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -34,11 +35,18 @@ impl Plans {
     /// The plans that have a record, oldest first. Unreadable entries are passed over.
     #[must_use]
     pub fn all(&self) -> Vec<Kept> {
+        let mut all = self.entries();
+        all.retain(|kept| kept.record_file().is_file());
+        all
+    }
+
+    /// Every directory that is named like a plan's, oldest first.
+    fn entries(&self) -> Vec<Kept> {
         let Ok(entries) = std::fs::read_dir(&self.0) else { return Vec::new() };
         let mut ids: Vec<RunId> =
             entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.parse().ok()).collect();
         ids.sort();
-        ids.iter().map(|id| Kept(self.0.join(id.as_str()))).filter(|kept| kept.record_file().is_file()).collect()
+        ids.iter().map(|id| self.named(id)).collect()
     }
 
     /// The plan of that id; its record may not be there.
@@ -95,9 +103,17 @@ impl Plans {
     }
 
     /// Takes the secrets out of every plan but `newest`: an older plan is stale, and its files are not needed any more. Records stay.
-    pub fn retire_but(&self, newest: &Kept) {
+    /// A directory without a record, untouched for `idle`, is what a killed plan left: it goes.
+    pub fn retire_but(&self, newest: &Kept, idle: Duration) {
         for kept in self.all().iter().filter(|kept| kept.0 != newest.0) {
             kept.forget();
+        }
+        let touched = |kept: &Kept| kept.0.metadata().and_then(|meta| meta.modified()).ok();
+        for kept in self.entries().iter().filter(|kept| kept.0 != newest.0 && !kept.record_file().is_file()) {
+            let left = touched(newest).zip(touched(kept)).and_then(|(now, then)| now.duration_since(then).ok());
+            if left.is_some_and(|since| since > idle) {
+                kept.remove();
+            }
         }
     }
 }
@@ -243,7 +259,12 @@ mod tests {
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!([mode(&all[0].plan()), mode(&all[0].json()), mode(&all[0].record_file())], [0o600; 3]);
         assert_eq!(mode(&all[0].0), 0o700);
-        plans.retire_but(&all[1]);
+        let left = |id: &str| plans.make(&id.parse().unwrap()).unwrap();
+        let (killed, running) = (left("20250304-093000-cccc"), left("20250304-103000-dddd"));
+        let long_ago = killed.0.metadata().unwrap().modified().unwrap() - Duration::from_secs(7200);
+        File::open(&killed.0).unwrap().set_modified(long_ago).unwrap();
+        plans.retire_but(&all[1], Duration::from_secs(3600));
+        assert!(!killed.0.exists() && running.0.exists());
         assert!(!all[0].plan().exists() && !all[0].json().exists() && all[1].plan().exists());
         assert_eq!(all[0].record().unwrap(), record(ids[0]));
         let hash = sha256(&all[1].plan()).unwrap().unwrap();

@@ -1,31 +1,51 @@
-//! What is opened to everybody, and what may do everything.
-
-use std::collections::BTreeSet;
+//! What is opened to everybody.
 
 use serde_json::Value;
 
-use super::{Found, RiskKind};
-use crate::domain::provision::RawChange;
-use crate::domain::provision::values::{number, text, texts, truth, unknown};
+use super::ports::{self, is_everybody};
+use super::statement::is_for_everybody;
+use super::{Found, RiskKind, permission};
+use crate::domain::provision::values::{text, texts, truth, unknown};
+use crate::domain::provision::{Action, RawChange};
 
-/// Everybody, in either family of addresses.
-const EVERYBODY: [&str; 2] = ["0.0.0.0/0", "::/0"];
-/// What a public web server is for.
-const WEB: [u16; 2] = [80, 443];
-/// Ports that administer a machine, or answer with its data.
-const ADMIN: [u16; 17] =
-    [22, 23, 1433, 1521, 2375, 2379, 3306, 3389, 5432, 5601, 5984, 6379, 8086, 9200, 9300, 11211, 27017];
+/// Who writes a policy that is not in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unset {
+    /// There is none.
+    None,
+    /// AWS does: it is "known only after apply" wherever it is not set.
+    Filled,
+}
 
-/// Ports, as a rule has them; `None` where they are known only after apply.
-type Ports = Option<(u16, u16)>;
+/// Where types have policies that say who may use them.
+const POLICIES: [(&str, &str, Unset); 21] = [
+    ("aws_backup_vault_policy", "policy", Unset::None),
+    ("aws_ecr_registry_policy", "policy", Unset::None),
+    ("aws_ecr_repository_policy", "policy", Unset::None),
+    ("aws_efs_file_system_policy", "policy", Unset::None),
+    ("aws_elasticsearch_domain", "access_policies", Unset::Filled),
+    ("aws_elasticsearch_domain_policy", "access_policies", Unset::None),
+    ("aws_glacier_vault", "access_policy", Unset::None),
+    ("aws_iam_role", "assume_role_policy", Unset::None),
+    ("aws_kms_external_key", "policy", Unset::Filled),
+    ("aws_kms_key", "policy", Unset::Filled),
+    ("aws_kms_key_policy", "policy", Unset::None),
+    ("aws_kms_replica_key", "policy", Unset::Filled),
+    ("aws_opensearch_domain", "access_policies", Unset::Filled),
+    ("aws_opensearch_domain_policy", "access_policies", Unset::None),
+    ("aws_s3_bucket", "policy", Unset::Filled),
+    ("aws_s3_bucket_policy", "policy", Unset::None),
+    ("aws_secretsmanager_secret_policy", "policy", Unset::None),
+    ("aws_sns_topic", "policy", Unset::Filled),
+    ("aws_sns_topic_policy", "policy", Unset::None),
+    ("aws_sqs_queue", "policy", Unset::Filled),
+    ("aws_sqs_queue_policy", "policy", Unset::None),
+];
 
 /// What everybody can reach afterwards and could not before.
-pub(super) fn opened(raw: &RawChange, found: &mut Found<'_>) {
+pub(super) fn opened(raw: &RawChange, found: &mut Found) {
+    ports::opened(raw, found);
     let (before, after) = (&raw.change.before, &raw.change.after);
-    let was = open_ports(&raw.kind, before);
-    for ports in open_ports(&raw.kind, after).difference(&was) {
-        port(*ports, found);
-    }
     let newly = |path: &str, wanted: bool| truth(after, path) == Some(wanted) && truth(before, path) != Some(wanted);
     match raw.kind.as_str() {
         "aws_db_instance" | "aws_rds_cluster_instance" | "aws_redshift_cluster"
@@ -33,15 +53,7 @@ pub(super) fn opened(raw: &RawChange, found: &mut Found<'_>) {
         {
             found.add(RiskKind::Exposed, "the database gets a public address");
         }
-        "aws_eks_cluster" => {
-            let open = |value| {
-                truth(value, "vpc_config.endpoint_public_access") == Some(true)
-                    && texts(value, "vpc_config.public_access_cidrs").iter().any(|from| EVERYBODY.contains(from))
-            };
-            if open(after) && !open(before) {
-                found.add(RiskKind::Exposed, "the cluster's API answers the whole internet");
-            }
-        }
+        "aws_eks_cluster" => cluster(raw, found),
         "aws_s3_bucket_public_access_block" => {
             let fields = ["block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets"];
             if fields.iter().any(|path| newly(path, false)) {
@@ -49,113 +61,80 @@ pub(super) fn opened(raw: &RawChange, found: &mut Found<'_>) {
             }
         }
         "aws_s3_bucket_acl" | "aws_s3_bucket" => {
-            let public = |value| text(value, "acl").is_some_and(|acl| acl.starts_with("public-"));
-            if public(after) && !public(before) {
-                found.add(RiskKind::Exposed, "everybody can read the bucket");
+            for (says, reason) in [
+                (is_public as fn(&Value) -> bool, "everybody can read the bucket"),
+                (is_for_accounts, "everybody with an AWS account can read the bucket"),
+            ] {
+                if says(after) && !says(before) {
+                    found.add(RiskKind::Exposed, reason);
+                }
             }
-        }
-        "aws_s3_bucket_policy"
-        | "aws_sqs_queue_policy"
-        | "aws_ecr_repository_policy"
-        | "aws_secretsmanager_secret_policy"
-            if for_everybody(after) && !for_everybody(before) =>
-        {
-            found.add(RiskKind::Exposed, "its policy lets everybody in, without a condition");
         }
         _ => {}
     }
+    for (_, path, _) in POLICIES.iter().filter(|(kind, ..)| *kind == raw.kind) {
+        let open = |value| texts(value, path).into_iter().any(is_for_everybody);
+        if open(after) && !open(before) {
+            let reason = match *path {
+                "assume_role_policy" => "anybody with an AWS account can take this role",
+                _ => "its policy lets everybody in, without a condition",
+            };
+            found.add(RiskKind::Exposed, reason);
+        }
+    }
 }
 
-fn port(ports: Ports, found: &mut Found<'_>) {
-    let Some((from, to)) = ports else {
-        return found.add(RiskKind::Exposed, "ports that are known only after apply are opened to the whole internet");
+/// The API answers on the internet unless it is told not to, and to everybody unless addresses are named.
+fn cluster(raw: &RawChange, found: &mut Found) {
+    let open = |value: &Value| {
+        let from = texts(value, "vpc_config.public_access_cidrs");
+        !value.is_null()
+            && truth(value, "vpc_config.endpoint_public_access") != Some(false)
+            && (from.is_empty() || from.into_iter().any(is_everybody))
     };
-    if from == to && WEB.contains(&from) {
+    let (before, after) = (&raw.change.before, &raw.change.after);
+    if !open(after) || open(before) {
         return;
     }
-    let said = match (from, to) {
-        (0, u16::MAX) => "every port is".to_owned(),
-        (from, to) if from == to => format!("port {from} is"),
-        (from, to) => format!("ports {from} to {to} are"),
-    };
-    let admin = ADMIN.iter().any(|port| (from..=to).contains(port));
-    let kind = if admin { RiskKind::AdminPortOpen } else { RiskKind::Exposed };
-    found.add(kind, format!("{said} opened to the whole internet"));
+    let paths = ["vpc_config.endpoint_public_access", "vpc_config.public_access_cidrs"];
+    let later = paths.iter().any(|path| unknown(&raw.change.after_unknown, path));
+    let unless = if later { ", unless what is known only after apply says otherwise" } else { "" };
+    found.add(RiskKind::Exposed, format!("the cluster's API answers the whole internet{unless}"));
 }
 
-fn open_ports(kind: &str, value: &Value) -> BTreeSet<Ports> {
-    let rules: Vec<&Value> = match kind {
-        "aws_security_group" | "aws_default_security_group" => {
-            value.get("ingress").and_then(Value::as_array).into_iter().flatten().collect()
-        }
-        "aws_security_group_rule" if text(value, "type") == Some("ingress") => vec![value],
-        "aws_vpc_security_group_ingress_rule" => vec![value],
-        _ => Vec::new(),
-    };
-    rules.into_iter().filter(|rule| is_for_everybody(rule)).map(ports).collect()
+const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
+const ALL_ACCOUNTS: &str = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers";
+
+fn grants_to(value: &Value, group: &str) -> bool {
+    ["access_control_policy.grant.grantee.uri", "grant.uri"].iter().any(|path| texts(value, path).contains(&group))
 }
 
-fn is_for_everybody(rule: &Value) -> bool {
-    let sources = ["cidr_blocks", "ipv6_cidr_blocks", "cidr_ipv4", "cidr_ipv6"];
-    sources.iter().any(|path| texts(rule, path).iter().any(|from| EVERYBODY.contains(from)))
+fn is_public(value: &Value) -> bool {
+    text(value, "acl").is_some_and(|acl| acl.starts_with("public-")) || grants_to(value, ALL_USERS)
 }
 
-fn ports(rule: &Value) -> Ports {
-    let protocol = text(rule, "protocol").or_else(|| text(rule, "ip_protocol"));
-    if matches!(protocol, Some("-1" | "all")) {
-        return Some((0, u16::MAX));
-    }
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a port; what is outside is cut to its range"
-    )]
-    let port = |path| number(rule, path).map(|port| port.clamp(0.0, f64::from(u16::MAX)) as u16);
-    Some((port("from_port")?, port("to_port")?))
-}
-
-/// What may be done afterwards, and could not before.
-pub(super) fn permitted(raw: &RawChange, found: &mut Found<'_>) {
-    let (before, after) = (&raw.change.before, &raw.change.after);
-    let paths: &[&str] = match raw.kind.as_str() {
-        "aws_iam_policy" | "aws_iam_role_policy" | "aws_iam_user_policy" | "aws_iam_group_policy" => &["policy"],
-        "aws_iam_role" => &["inline_policy.policy"],
-        _ => &[],
-    };
-    let wide = |value: &Value| -> BTreeSet<String> {
-        paths.iter().flat_map(|path| texts(value, path)).flat_map(wildcards).collect()
-    };
-    for action in wide(after).difference(&wide(before)) {
-        if action == "*" {
-            found.add(RiskKind::Admin, "its policy allows everything on every resource (Action *, Resource *)");
-        } else {
-            found.add(RiskKind::WidePermission, format!("its policy allows {action} on every resource"));
-        }
-    }
-    if raw.kind.ends_with("_policy_attachment") && raw.kind.starts_with("aws_iam") {
-        let administrator =
-            |value| text(value, "policy_arn").is_some_and(|arn| arn.ends_with(":policy/AdministratorAccess"));
-        if administrator(after) && !administrator(before) {
-            found.add(RiskKind::Admin, "AdministratorAccess allows everything on every resource");
-        }
-    }
-    if raw.kind == "aws_iam_role" {
-        let anybody = |value| texts(value, "assume_role_policy").into_iter().any(has_open_statement);
-        if anybody(after) && !anybody(before) {
-            found.add(RiskKind::Exposed, "anybody with an AWS account can take this role");
-        }
-    }
+fn is_for_accounts(value: &Value) -> bool {
+    text(value, "acl") == Some("authenticated-read") || grants_to(value, ALL_ACCOUNTS)
 }
 
 /// What would have to be known to tell whether a change carries one of these risks, and is known only after apply.
 pub(super) fn undecided(raw: &RawChange, kinds: &[RiskKind]) -> Option<&'static str> {
     let unknown = |path: &&'static str| unknown(&raw.change.after_unknown, path);
-    let policy = matches!(
-        raw.kind.as_str(),
-        "aws_iam_policy" | "aws_iam_role_policy" | "aws_iam_user_policy" | "aws_iam_group_policy"
-    );
-    if policy && kinds.iter().any(|kind| matches!(kind, RiskKind::Admin | RiskKind::WidePermission)) {
-        return ["policy"].iter().find(|path| unknown(path)).copied();
+    let asked = |of: &[RiskKind]| kinds.iter().any(|kind| of.contains(kind));
+    if asked(&[RiskKind::Admin, RiskKind::WidePermission])
+        && let Some(path) = permission::policies(&raw.kind).iter().find(|path| unknown(path))
+    {
+        return Some(path);
+    }
+    if asked(&[RiskKind::Exposed]) {
+        // Who may take a role is nearly always put together from what is known only after apply.
+        let policy = POLICIES.iter().find(|(kind, path, unset)| {
+            let filled = *unset == Unset::Filled && Action::of(&raw.change.actions) != Action::Update;
+            *kind == raw.kind && *path != "assume_role_policy" && !filled && unknown(path)
+        });
+        if let Some((_, path, _)) = policy {
+            return Some(path);
+        }
     }
     let from: &[&'static str] = match raw.kind.as_str() {
         "aws_security_group" | "aws_default_security_group" => {
@@ -167,65 +146,21 @@ pub(super) fn undecided(raw: &RawChange, kinds: &[RiskKind]) -> Option<&'static 
         "aws_vpc_security_group_ingress_rule" => &["cidr_ipv4", "cidr_ipv6", "from_port"],
         _ => &[],
     };
-    if kinds.iter().any(|kind| matches!(kind, RiskKind::AdminPortOpen | RiskKind::Exposed)) {
+    if asked(&[RiskKind::AdminPortOpen, RiskKind::Exposed]) {
         return from.iter().find(|path| unknown(path)).copied();
     }
     None
 }
 
-/// A text or a list of texts.
-fn listed(value: Option<&Value>) -> Vec<&str> {
-    match value {
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::provision::built_in;
+
+    #[test]
+    fn the_rule_about_policies_is_about_each_type_that_has_one() {
+        let rule = built_in().iter().find(|rule| rule.name == "policy-public").unwrap();
+        let kinds: Vec<&str> = POLICIES.iter().map(|(kind, ..)| *kind).filter(|kind| *kind != "aws_iam_role").collect();
+        assert_eq!(rule.types, kinds);
     }
-}
-
-fn statements(policy: &str) -> Vec<Value> {
-    let Ok(mut document) = serde_json::from_str::<Value>(policy) else { return Vec::new() };
-    match document.get_mut("Statement").map(Value::take) {
-        Some(Value::Array(all)) => all,
-        Some(one @ Value::Object(_)) => vec![one],
-        _ => Vec::new(),
-    }
-}
-
-fn allows(statement: &Value) -> bool {
-    statement.get("Effect").and_then(Value::as_str) == Some("Allow")
-}
-
-/// Actions with a wildcard for a whole service, or for all, on every resource.
-fn wildcards(policy: &str) -> Vec<String> {
-    let on_all =
-        |statement: &Value| listed(statement.get("Resource")).contains(&"*") || statement.get("NotResource").is_some();
-    let mut found = Vec::new();
-    for statement in statements(policy).iter().filter(|statement| allows(statement) && on_all(statement)) {
-        if statement.get("NotAction").is_some() {
-            found.push("*".to_owned());
-        }
-        let actions = listed(statement.get("Action")).into_iter();
-        found.extend(
-            actions
-                .filter(|action| *action == "*" || action.ends_with(":*"))
-                .map(|action| if action == "*:*" { "*".to_owned() } else { action.to_owned() }),
-        );
-    }
-    found
-}
-
-fn for_everybody(value: &Value) -> bool {
-    texts(value, "policy").into_iter().any(has_open_statement)
-}
-
-/// A statement that allows something to everybody, with no condition.
-fn has_open_statement(policy: &str) -> bool {
-    statements(policy).iter().any(|statement| {
-        let principal = statement.get("Principal");
-        let anybody = listed(principal).contains(&"*")
-            || principal
-                .and_then(Value::as_object)
-                .is_some_and(|who| who.values().any(|who| listed(Some(who)).contains(&"*")));
-        allows(statement) && anybody && statement.get("Condition").is_none()
-    })
 }
