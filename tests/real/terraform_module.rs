@@ -112,7 +112,16 @@ impl Module {
         let mut kept: Vec<PathBuf> =
             fs::read_dir(plans).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
         kept.retain(|dir| dir.join("record.json").is_file());
-        kept.sort();
+        // By time: the ids of one second have no order.
+        let made = |dir: &PathBuf| {
+            let record = fs::read(dir.join("record.json")).unwrap();
+            serde_json::from_slice::<Value>(&record).unwrap()["made"]
+                .as_str()
+                .unwrap()
+                .parse::<jiff::Timestamp>()
+                .unwrap()
+        };
+        kept.sort_by_key(made);
         kept
     }
 
