@@ -257,7 +257,9 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
         Command::Checklist(args) => return ops::checklist::checklist(&mut invocation, &args, out, json).await,
         Command::Tag(args) => return ops::tag::tag(&mut invocation, &args, out, json).await,
         Command::Provision(provision::Provision { action: provision::Action::Apply(args) }) => {
-            let options = ops::provision::ApplyOptions { plan: args.plan, confirm: args.confirm };
+            // A world that was made for this command has no plan of before.
+            let plan_first = rehearsed(&invocation) && args.plan.is_none();
+            let options = ops::provision::ApplyOptions { plan: args.plan, plan_first, confirm: args.confirm };
             ops::provision::apply(&mut invocation, &options).await
         }
         Command::Provision(args) => {

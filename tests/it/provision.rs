@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Ran, Running, World, eventually};
+use crate::support::{BIN, Ran, Running, World, eventually};
 
 const DIRECTORY: &str = "infra/terraform/environments/production";
 
@@ -279,4 +279,19 @@ fn what_an_apply_left_is_looked_at() {
         jobs.iter().all(|job| !job["metadata"]["name"].as_str().unwrap_or_default().contains("connect")),
         "a Job was left"
     );
+}
+
+/// A world that is made for one command has no plan of before: apply makes its own.
+#[test]
+fn an_apply_in_a_world_of_its_own_plans_first() {
+    let home = tempfile::tempdir().expect("a home");
+    let tool = |args: &[&str]| {
+        let mut command = Command::new(BIN);
+        command.args(args).env("HOME", home.path()).env("XDG_STATE_HOME", home.path().join("state"));
+        Running::start(command).end()
+    };
+    tool(&["provision", "plan", "--rehearse=plan-destroys-database"]).ended(0);
+    tool(&["provision", "apply", "--rehearse=plan-clean", "--yes"]).ended(0).says("the plan is applied");
+    tool(&["provision", "apply", "--rehearse=apply-fails-midway", "--yes"]).ended(15);
+    tool(&["provision", "apply", "--rehearse=plan-over-budget", "--yes"]).ended(10);
 }

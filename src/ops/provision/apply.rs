@@ -19,7 +19,7 @@ use super::after::AfterApply;
 use super::again;
 use super::applying::{self, Applying};
 use super::measure::{denied, judged, measure};
-use super::plan::plans;
+use super::plan::{keep, plans};
 use super::reviewed::{PLAN_AGAIN, Reviewed, choose};
 use super::second::SecondPlan;
 use super::sheet::{Sheet, counts};
@@ -32,6 +32,8 @@ pub(super) const VERB: Verb = Verb { command: "provision apply", success: "appli
 pub struct Options {
     /// Hash, beginning of a hash, or id; the newest plan unless told.
     pub plan: Option<String>,
+    /// Plan before, and apply that.
+    pub plan_first: bool,
     /// Addresses that were named.
     pub confirm: Vec<String>,
 }
@@ -71,8 +73,9 @@ pub async fn apply(invocation: &mut Invocation, options: &Options) -> Report {
 /// Everything that can be said against it before it is asked for; `None` where there is nothing to apply.
 async fn ready(invocation: &mut Invocation, options: &Options) -> Result<Option<Ready>> {
     again::none_unfinished(invocation)?;
+    let planned = if options.plan_first { Some(keep(invocation).await?.to_string()) } else { options.plan.clone() };
     let plans = plans(invocation)?;
-    let (kept, record) = choose(&plans, options.plan.as_deref())?;
+    let (kept, record) = choose(&plans, planned.as_deref())?;
     Reviewed::usable(&plans, &kept, &record)?;
     let measure = measure(invocation)?;
     let judgement = judged(&kept.json(), &measure)?;

@@ -61,6 +61,13 @@ pub async fn plan(invocation: &mut Invocation, out: &mut Out, output: Output) ->
     Ok(exit)
 }
 
+/// Makes a plan and keeps it, without a word of it.
+pub(super) async fn keep(invocation: &mut Invocation) -> Result<crate::domain::RunId> {
+    let made = make(invocation, Mode::Normal).await?;
+    plans(invocation)?.retire_but(&made.kept, 2 * invocation.config.provision.plan_within);
+    Ok(made.record.id)
+}
+
 /// The sheet, or the document, and the exit code.
 pub(super) fn show(sheet: &Sheet<'_>, mut document: serde_json::Value, out: &mut Out, output: Output) -> Result<u8> {
     let denied = denied(sheet.judgement);
