@@ -29,6 +29,13 @@ pub async fn differing(config: &Config, git: &Git, workloads: &Workloads) -> Res
         .collect())
 }
 
+/// The same as people read it; `None` where production is what main says.
+pub async fn differing_said(config: &Config, git: &Git, workloads: &Workloads) -> Result<Option<String>> {
+    let differing = differing(config, git, workloads).await?;
+    let names: Vec<&str> = differing.iter().map(ServiceName::as_str).collect();
+    Ok((!names.is_empty()).then(|| names.join(", ")))
+}
+
 fn live<'a>(deployments: &'a [DeploymentState], name: &str, container: &str) -> Option<&'a ImageRef> {
     deployments.iter().find(|found| found.name == name)?.image(container)
 }

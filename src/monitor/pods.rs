@@ -1,12 +1,13 @@
 //! What pods say about a rollout: ready, under way, or doomed, and why; before any deadline of Kubernetes' own passes.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::adapters::cluster::{ContainerState, DeploymentState, PodState};
+use crate::config::Config;
 use crate::config::model::Rollout;
 use crate::domain::{Digest, ImageRef, ServiceName, count, duration, printable};
 
@@ -221,6 +222,13 @@ pub struct Restarted {
     pub restarts: u32,
     /// "gospelib-gateway-5d9-x2k restarted 3 times, last: exit code 137 (OOMKilled)".
     pub said: String,
+}
+
+/// The pods of the configured services; others in the namespace are nobody's release.
+#[must_use]
+pub fn of_services(config: &Config, pods: Vec<PodState>) -> Vec<PodState> {
+    let names: BTreeSet<String> = config.services.iter().map(|service| config.deployment_of(service)).collect();
+    pods.into_iter().filter(|pod| pod.app().is_some_and(|app| names.contains(app))).collect()
 }
 
 /// The pods with at least `limit` restarts beyond those they had `before` (by name; none where it is not there). Terminating ones do not

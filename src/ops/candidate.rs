@@ -53,6 +53,11 @@ pub async fn seen(
     stream::iter(looked).buffer_unordered(CONCURRENCY).try_collect().await
 }
 
+/// The one digest of a service whose pods agree.
+pub(super) fn agreed(digests: &BTreeSet<Digest>) -> Option<&Digest> {
+    digests.first().filter(|_| digests.len() == 1)
+}
+
 /// The candidate: staging's digests, and the newest commit that any of them was built from.
 pub async fn find(config: &Config, staging: &Workloads, aws: &Aws, git: &Git) -> Result<Candidate> {
     let images = running(config, aws, staging).await?;

@@ -9,7 +9,7 @@ use crate::adapters::cluster::{Applications, ConfigMaps, Register, Workloads};
 use crate::adapters::git::{Git, ReleaseTag};
 use crate::adapters::github::GitHub;
 use crate::config::Config;
-use crate::domain::{CommitSha, Debt, DebtKind, HotfixName, Quarantined, ServiceName, Version, duration, printable};
+use crate::domain::{CommitSha, Debt, DebtKind, HotfixName, Quarantined, Version, duration, printable};
 use crate::error::Result;
 use crate::monitor::agreement;
 
@@ -153,9 +153,7 @@ impl Places<'_> {
     /// The services whose Deployment names another image than main's overlay.
     async fn differing(&self) -> Result<Option<String>> {
         let Some(git) = self.git else { return Ok(Some("not known: Git does not answer".into())) };
-        let differing = agreement::differing(self.config, git, self.workloads).await?;
-        let names: Vec<&str> = differing.iter().map(ServiceName::as_str).collect();
-        Ok((!names.is_empty()).then(|| names.join(", ")))
+        agreement::differing_said(self.config, git, self.workloads).await
     }
 
     /// Closed once a release was made after it: that one passed every gate. The tag of a hotfix is no such release.

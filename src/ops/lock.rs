@@ -65,6 +65,17 @@ impl Lock {
         }
     }
 
+    /// What was looked at under the lock; where that failed, nothing begins and the Lease is given back.
+    pub async fn under<T>(self, found: Result<T>) -> Result<(Self, T)> {
+        match found {
+            Ok(found) => Ok((self, found)),
+            Err(error) => {
+                self.release().await?;
+                Err(error)
+            }
+        }
+    }
+
     /// Gives the Lease back, if it is still ours.
     pub async fn release(self) -> Result<()> {
         let mut now = self.held.now.lock().await;

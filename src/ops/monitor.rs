@@ -1,6 +1,6 @@
 //! `monitor`: production as it is: pods, health, restarts, errors and latency against their limits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +14,7 @@ use crate::engine::{Event, SeenEvent};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::endpoints::{EndpointLook, Endpoints};
 use crate::monitor::metrics::Metrics;
-use crate::monitor::pods::restarted;
+use crate::monitor::pods::{of_services, restarted};
 use crate::monitor::sli::{Judgement, Limits, Look, Sli, Streak, millis, percent};
 use crate::ui::out::Out;
 
@@ -51,7 +51,7 @@ pub async fn monitor(invocation: &mut Invocation, args: &Args, out: &mut Out, js
     loop {
         let now = invocation.clock.now();
         let (pods, health, look) = futures::join!(workloads.pods(None), endpoints.look(), metrics.look(WINDOW, now));
-        let seen = Seen { pods: pods?, health, metrics: look? };
+        let seen = Seen { pods: of_services(&config, pods?), health, metrics: look? };
         let before = before.get_or_insert_with(|| older_restarts(&seen.pods, now));
         let mut wrong = pods_short(&config, &seen.pods, &mut short, bad_looks);
         wrong.extend(judge(&config, &seen, before, &mut streak, limits, bad_looks));
@@ -148,10 +148,7 @@ fn judge(
         .filter(|look| !look.ok && !look.unanswered)
         .map(|look| format!("{} {} answers {}", look.service, look.path, look.said))
         .collect();
-    let names: BTreeSet<String> = config.services.iter().map(|service| config.deployment_of(service)).collect();
-    let ours = seen.pods.iter().filter(|pod| pod.app().is_some_and(|app| names.contains(app)));
-    let ours: Vec<PodState> = ours.cloned().collect();
-    wrong.extend(restarted(&ours, config.watch.restarts, before).into_iter().map(|pod| pod.said));
+    wrong.extend(restarted(&seen.pods, config.watch.restarts, before).into_iter().map(|pod| pod.said));
     if let Judgement::Regression { findings } = streak.judge(&seen.metrics, limits, bad_looks) {
         wrong.extend(findings.into_iter().map(|finding| finding.said));
     }

@@ -184,11 +184,7 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
 
 /// One digest a service, where every service's pods agree.
 fn one_each(live: &BTreeMap<ServiceName, BTreeSet<Digest>>) -> Option<BTreeMap<ServiceName, Digest>> {
-    let one = |(name, digests): (&ServiceName, &BTreeSet<Digest>)| match digests.iter().collect::<Vec<_>>().as_slice() {
-        [digest] => Some((name.clone(), (*digest).clone())),
-        _ => None,
-    };
-    live.iter().map(one).collect()
+    live.iter().map(|(name, digests)| Some((name.clone(), candidate::agreed(digests)?.clone()))).collect()
 }
 
 fn affected(config: &Config, options: &Options, target: &target::Past) -> Result<Vec<ServiceName>> {

@@ -99,13 +99,7 @@ async fn take_up(
     let duration = invocation.config.lock.lease;
     let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, consent.takeover).await?;
     // Read again under the lock: its last holder may have gone on meanwhile.
-    let (state, version) = match find(invocation, &runs, Some(&run)).await {
-        Ok(found) => found,
-        Err(error) => {
-            lock.release().await?;
-            return Err(error);
-        }
-    };
+    let (lock, (state, version)) = lock.under(find(invocation, &runs, Some(&run)).await).await?;
     let claim = runs.claim(lock, version);
     let report = go_on(invocation, connected, &claim, state, args).await;
     drive::give_back(invocation, claim).await;
@@ -371,13 +365,7 @@ pub async fn abort(
     let leases = Leases::new(&cluster, &world);
     let lock =
         lock::acquire(leases, &invocation.clock, invocation.who(), &run, invocation.config.lock.lease, true).await?;
-    let (mut state, version) = match find(invocation, &runs, Some(&run)).await {
-        Ok(found) => found,
-        Err(error) => {
-            lock.release().await?;
-            return Err(error);
-        }
-    };
+    let (lock, (mut state, version)) = lock.under(find(invocation, &runs, Some(&run)).await).await?;
     let claim = runs.claim(lock, version);
     let saved = async {
         state.apply(&ended)?;

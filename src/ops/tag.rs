@@ -92,13 +92,8 @@ async fn alone(invocation: &Invocation, connected: &Connected) -> Result<Lock> {
     let leases = Leases::new(cluster, namespace);
     let duration = invocation.config.lock.lease;
     let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, false).await?;
-    match drive::refuse_beside(&Runs::new(ConfigMaps::new(cluster, namespace))).await {
-        Ok(()) => Ok(lock),
-        Err(error) => {
-            lock.release().await?;
-            Err(error)
-        }
-    }
+    let alone = drive::refuse_beside(&Runs::new(ConfigMaps::new(cluster, namespace))).await;
+    lock.under(alone).await.map(|(lock, ())| lock)
 }
 
 fn confirm(invocation: &mut Invocation, sheet: &str, version: &Version) -> Result<()> {

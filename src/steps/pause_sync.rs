@@ -10,7 +10,7 @@ use super::patience::Patience;
 use crate::adapters::cluster::{AppState, Applications, Refresh, Workloads};
 use crate::adapters::git::Git;
 use crate::config::Config;
-use crate::domain::{ServiceName, printable};
+use crate::domain::printable;
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
 use crate::error::{Class, Error, Kind, Result};
 use crate::monitor::agreement;
@@ -105,13 +105,6 @@ impl ResumeSync {
     async fn application(&self) -> Result<AppState> {
         self.applications.application(&self.config.argo.application).await
     }
-
-    /// What Argo CD would put back; `None` where production is what main says.
-    async fn differing(&self) -> Result<Option<String>> {
-        let differing = agreement::differing(&self.config, &self.git, &self.workloads).await?;
-        let names: Vec<&str> = differing.iter().map(ServiceName::as_str).collect();
-        Ok((!names.is_empty()).then(|| names.join(", ")))
-    }
 }
 
 impl Step for ResumeSync {
@@ -138,7 +131,7 @@ impl Step for ResumeSync {
             let Some(commit) = &facts.overlay_commit else {
                 return Ok(Probe::Done(Done::said("stays paused until Git agrees: a debt, see gospel-release status")));
             };
-            if let Some(differing) = self.differing().await? {
+            if let Some(differing) = agreement::differing_said(&self.config, &self.git, &self.workloads).await? {
                 return Ok(Probe::Done(Done::said(format!(
                     "stays paused: it would put back {differing}, which differs from main; see gospel-release status"
                 ))));

@@ -1,6 +1,6 @@
 //! The hour after: errors, latency and restarts, looked at until it is over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::domain::{Evidence, ServiceName, count, duration};
 use crate::engine::{BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::metrics::Metrics;
-use crate::monitor::pods::restarted;
+use crate::monitor::pods::{of_services, restarted};
 use crate::monitor::sli::{Judgement, Limits, Sli, Streak};
 
 /// Watches production until `watch.for` has passed since the rollout. A resumed run goes on with the same hour.
@@ -50,10 +50,7 @@ impl Watch {
 
     /// Pods of the services that restarted since the release; others in the namespace are not its doing.
     async fn restarts(&self, since: Timestamp) -> Result<Vec<String>> {
-        let names: BTreeSet<String> =
-            self.config.services.iter().map(|service| self.config.deployment_of(service)).collect();
-        let pods = self.workloads.pods(None).await?;
-        let pods: Vec<_> = pods.into_iter().filter(|pod| pod.app().is_some_and(|app| names.contains(app))).collect();
+        let pods = of_services(&self.config, self.workloads.pods(None).await?);
         let before = self.before.get_or_init(|| {
             let older = pods.iter().filter(|pod| pod.created_at.is_some_and(|at| at < since));
             older.map(|pod| (pod.name.clone(), pod.restarts())).collect()

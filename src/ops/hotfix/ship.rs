@@ -169,12 +169,8 @@ fn affected(config: &Config, work: &Work, asked: &[ServiceName]) -> Result<(BTre
 async fn live(invocation: &mut Invocation, connected: &Connected) -> Result<Option<Live>> {
     let config = &invocation.config;
     let seen = candidate::seen(config, &connected.production.aws, &connected.production.workloads).await?;
-    let one =
-        |(name, digests): (ServiceName, BTreeSet<Digest>)| match digests.into_iter().collect::<Vec<_>>().as_slice() {
-            [digest] => Some((name, digest.clone())),
-            _ => None,
-        };
-    let images: BTreeMap<ServiceName, Digest> = seen.into_iter().filter_map(one).collect();
+    let agreed = seen.iter().filter_map(|(name, digests)| Some((name.clone(), candidate::agreed(digests)?.clone())));
+    let images: BTreeMap<ServiceName, Digest> = agreed.collect();
     match Live::of(config, &connected.production.aws, &connected.git, &images).await {
         Ok(live) => Ok(Some(live)),
         Err(error) => {
