@@ -47,11 +47,11 @@ pub fn with_images(yaml: &[u8], wanted: &BTreeMap<String, OverlayImage>) -> Resu
         }
     }
     let (mark, body) = text.strip_prefix('\u{feff}').map_or(("", text), |body| ("\u{feff}", body));
-    let before = File::read(body)?.value;
-    let images = overlay_images(yaml).map_err(|error| error.hint(HINT))?;
     let mut body = body.to_owned();
+    let mut file = File::read(&body)?;
+    let before = file.value.clone();
+    let images = overlay_images(yaml).map_err(|error| error.hint(HINT))?;
     for _ in 0..=wanted.len() * FIELDS.len() {
-        let file = File::read(&body)?;
         let splices = file.next_changes(wanted)?;
         if splices.is_empty() {
             let result = format!("{mark}{body}").into_bytes();
@@ -64,6 +64,7 @@ pub fn with_images(yaml: &[u8], wanted: &BTreeMap<String, OverlayImage>) -> Resu
         for splice in splices {
             body.replace_range(splice.at, &splice.text);
         }
+        file = File::read(&body)?;
     }
     Err(disagree())
 }
