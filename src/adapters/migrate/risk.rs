@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use squawk_linter::{Linter, Rule};
-use squawk_syntax::SourceFile;
-use squawk_syntax::ast::Stmt;
+use squawk_syntax::ast::{self, AstNode, Stmt};
+use squawk_syntax::{SourceFile, SyntaxKind};
 
 /// How much a migration risks, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,8 +106,8 @@ pub fn risk(sql: &str) -> Risk {
             continue;
         }
         statements += 1;
-        if let Some((level, why)) = judge(&statement) {
-            let start = squawk_syntax::ast::AstNode::syntax(&statement).text_range().start();
+        let start = statement.syntax().text_range().start();
+        for (level, why) in judge(&statement).into_iter().chain(within(&statement)) {
             found.push((level, line_of(sql, start.into()), why.to_owned()));
         }
     }
@@ -183,6 +183,23 @@ fn judge(statement: &Stmt) -> Option<(RiskLevel, &'static str)> {
     (level != Additive).then_some((level, why))
 }
 
+/// What a query does besides what it is: `WITH gone AS (DELETE …) INSERT …`, or a `MERGE` that deletes.
+fn within(statement: &Stmt) -> Option<(RiskLevel, &'static str)> {
+    let runs_now = matches!(
+        statement,
+        Stmt::Select(_) | Stmt::Insert(_) | Stmt::Update(_) | Stmt::Merge(_) | Stmt::Values(_) | Stmt::CreateTableAs(_)
+    );
+    if !runs_now {
+        return None;
+    }
+    let has = |is: fn(SyntaxKind) -> bool| statement.syntax().descendants().any(|node| is(node.kind()));
+    if has(ast::Delete::can_cast) || has(ast::MergeDelete::can_cast) {
+        return Some((RiskLevel::Destructive, "DELETE within it removes rows"));
+    }
+    let rewrites = !matches!(statement, Stmt::Update(_) | Stmt::Merge(_)) && has(ast::Update::can_cast);
+    rewrites.then_some((RiskLevel::Locking, "UPDATE within it locks rows until it ends"))
+}
+
 fn line_of(sql: &str, offset: usize) -> usize {
     sql.bytes().take(offset).filter(|b| *b == b'\n').count() + 1
 }
@@ -210,6 +227,13 @@ mod tests {
             ("-- squawk-ignore ban-drop-table\nDROP TABLE users;", RiskLevel::Destructive),
             ("DELETE FROM users;", RiskLevel::Destructive),
             ("TRUNCATE users;", RiskLevel::Destructive),
+            (
+                "WITH gone AS (DELETE FROM users RETURNING id) INSERT INTO old SELECT id FROM gone;",
+                RiskLevel::Destructive,
+            ),
+            ("MERGE INTO users u USING old o ON u.id = o.id WHEN MATCHED THEN DELETE;", RiskLevel::Destructive),
+            ("WITH seen AS (UPDATE users SET nick = '' RETURNING id) SELECT count(*) FROM seen;", RiskLevel::Locking),
+            ("INSERT INTO roles (name) VALUES ('reader');", RiskLevel::Additive),
             ("DO $$ BEGIN EXECUTE 'DROP TABLE users'; END $$;", RiskLevel::Unknown),
             ("ALTER TABEL users ADD;", RiskLevel::Unknown),
             ("-- nothing\n", RiskLevel::Unknown),
