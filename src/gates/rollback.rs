@@ -166,13 +166,7 @@ impl Rollback {
             Ok::<_, crate::Error>(fate)
         });
         let mut fates = futures::future::try_join_all(asked).await?;
-        for secret in &live {
-            match &secret.ready {
-                Some(ready) if !ready.is_true() => fates.push(SecretFate::not_synced(&secret.name, &ready.message)),
-                None => fates.push(SecretFate::not_synced(&secret.name, "it has never said whether it is ready")),
-                Some(_) => {}
-            }
-        }
+        fates.extend(live.iter().filter_map(SecretFate::not_synced));
         Ok(fates)
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::adapters::aws::{CountType, ImageInfo, LifecyclePolicy};
+use crate::adapters::cluster::ExternalSecretState;
 use crate::adapters::migrate::{Risk, RiskLevel};
 use crate::domain::{Digest, Evidence, ServiceName, Version, count, printable};
 use crate::engine::{Checked, Rollback};
@@ -32,6 +33,8 @@ pub(super) enum ImageFate {
     Kept(String),
     /// Gone, or about to be deleted.
     Lost(String),
+    /// A rule of a form that we do not know decides.
+    NotKnown(String),
 }
 
 /// A migration, and whether the code we go back to can live with it.
@@ -75,8 +78,16 @@ impl SecretFate {
         Self { name: key.to_owned(), lost }
     }
 
-    pub fn not_synced(name: &str, message: &str) -> Self {
-        Self { name: name.to_owned(), lost: Some(format!("ExternalSecret {name} is not ready: {message}")) }
+    /// An ExternalSecret whose newest spec has not arrived; `None` where it has.
+    pub fn not_synced(secret: &ExternalSecretState) -> Option<Self> {
+        let why = match &secret.ready {
+            None => "it has never said whether it is ready",
+            Some(ready) if !ready.is_true() => &ready.message,
+            Some(_) if !secret.current() => "what it says is about an older spec",
+            Some(_) => return None,
+        };
+        let lost = Some(format!("ExternalSecret {} is not ready: {why}", secret.name));
+        Some(Self { name: secret.name.clone(), lost })
     }
 }
 
@@ -104,10 +115,10 @@ pub(super) fn fate(info: Option<&ImageInfo>, policy: &LifecyclePolicy, now: Time
             ImageFate::Kept(format!("in ECR; lifecycle rule {number} keeps the newest {kept}"))
         }
         (CountType::Older(_), None) => {
-            ImageFate::Kept(format!("in ECR; lifecycle rule {number} goes by an age that ECR does not tell"))
+            ImageFate::NotKnown(format!("lifecycle rule {number} goes by an age that ECR does not tell"))
         }
         (CountType::Other(rule), _) => {
-            ImageFate::Kept(format!("in ECR; lifecycle rule {number} is of a form not known here ({rule})"))
+            ImageFate::NotKnown(format!("lifecycle rule {number} is of a form not known here ({rule})"))
         }
     }
 }
@@ -183,6 +194,10 @@ impl Findings {
                     let fix = "push the missing image to ECR again, by digest, or protect it from the lifecycle policy";
                     self.against(format!("{name} {}: {why}", digest.short()), fix);
                 }
+                [(digest, ImageFate::NotKnown(why))] => {
+                    self.fact(name, &format!("{}: in ECR now; {why}", digest.short()), None);
+                    self.unknown.push(format!("{name} {}: it is in ECR now, but {why}", digest.short()));
+                }
                 [] => {
                     self.fact(name, "no pod runs it", None);
                     self.unknown.push(format!("{name}: no running pod tells its image"));
@@ -252,6 +267,7 @@ mod tests {
 
     use super::*;
     use crate::adapters::aws::{LifecycleRule, TagStatus};
+    use crate::adapters::cluster::Condition;
     use crate::domain::Verdict;
 
     fn digest(c: char) -> Digest {
@@ -324,6 +340,13 @@ mod tests {
         assert!(matches!(due, ImageFate::Lost(_)));
         assert!(matches!(fate(Some(&pushed(1)), &policy(CountType::MoreThan(1)), now()), ImageFate::Lost(_)));
         assert!(matches!(fate(Some(&pushed(1)), &policy(CountType::MoreThan(30)), now()), ImageFate::Kept(_)));
+        let unknown = fate(Some(&pushed(1)), &policy(CountType::Other("sinceImagePulled 30".into())), now());
+        assert!(matches!(unknown, ImageFate::NotKnown(_)));
+        let mut untold = wayback();
+        untold.images.insert("auth".parse().unwrap(), vec![(digest('a'), unknown)]);
+        let (rollback, checked) = judged(&untold);
+        assert_eq!((rollback.usable, checked.verdict), (false, Verdict::Unknown));
+        assert!(rollback.reasons[0].contains("sinceImagePulled 30"), "{:?}", rollback.reasons);
         let mut lost = wayback();
         lost.images.insert("auth".parse().unwrap(), vec![(digest('a'), fate(None, &none, now()))]);
         let (rollback, checked) = judged(&lost);
@@ -372,8 +395,33 @@ mod tests {
             assert_eq!((rollback.usable, checked.verdict), (false, Verdict::Fail));
             assert!(rollback.reasons[0].contains("gospelib/k"));
         }
-        let mut unsynced = wayback();
-        unsynced.secrets.push(SecretFate::not_synced("gospelib-secrets", "could not get secret"));
-        assert!(!judged(&unsynced).0.usable);
+    }
+
+    #[test]
+    fn a_secret_whose_newest_spec_has_not_arrived_is_not_there() {
+        let secret = |status: &str, synced: i64| ExternalSecretState {
+            name: "gospelib-secrets".into(),
+            target: "gospelib-secrets".into(),
+            keys: Vec::new(),
+            ready: Some(Condition {
+                kind: "Ready".into(),
+                status: status.into(),
+                reason: String::new(),
+                message: "could not get secret".into(),
+                since: None,
+            }),
+            refreshed_at: None,
+            refresh_interval: None,
+            generation: 3,
+            synced_generation: Some(synced),
+            api_version: "v1".into(),
+        };
+        assert_eq!(SecretFate::not_synced(&secret("True", 3)), None);
+        for (secret, why) in [(secret("False", 3), "could not get secret"), (secret("True", 2), "an older spec")] {
+            let mut unsynced = wayback();
+            unsynced.secrets.extend(SecretFate::not_synced(&secret));
+            let (rollback, _) = judged(&unsynced);
+            assert!(!rollback.usable && rollback.reasons[0].contains(why), "{:?}", rollback.reasons);
+        }
     }
 }
