@@ -92,7 +92,8 @@ fn fold(rules: &mut TagRules, ruleset: WireRuleset, tag: &str) {
     }
     for rule in &ruleset.rules {
         match rule.kind.as_str() {
-            "update" | "non_fast_forward" => rules.no_update = true,
+            // Where only force pushes are blocked, a tag can still be moved forward.
+            "update" => rules.no_update = true,
             "deletion" => rules.no_deletion = true,
             "creation" => rules.no_creation = true,
             _ => {}

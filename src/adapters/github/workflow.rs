@@ -231,7 +231,8 @@ impl GitHub {
         }
     }
 
-    /// Other runs of the workflow that are not completed, oldest first: one of them may hold a concurrency group.
+    /// Runs of the workflow that are not completed and older than `run`, oldest first: one of them may hold a concurrency group. All of
+    /// them without `run`.
     pub async fn queued_ahead(&self, workflow_file: &str, run: Option<u64>) -> Result<Vec<Run>> {
         let asked = ACTIVE.map(|status| {
             let route = self.workflow_runs(workflow_file, &format!("status={status}"));
@@ -239,7 +240,7 @@ impl GitHub {
         });
         let mut runs: Vec<Run> = futures::future::try_join_all(asked).await?.into_iter().flatten().collect();
         // A run may change its status between two of the questions.
-        runs.retain(|other| !other.is_completed() && Some(other.id) != run);
+        runs.retain(|other| !other.is_completed() && run.is_none_or(|run| other.id < run));
         runs.sort_by_key(|other| other.id);
         runs.dedup_by_key(|other| other.id);
         Ok(runs)
