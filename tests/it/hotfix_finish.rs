@@ -214,6 +214,46 @@ fn protected_main() {
     }
 }
 
+/// Main changed the same lines and takes pull requests only: what is printed for this case helps too.
+#[test]
+fn conflict_on_a_protected_main() {
+    for method in ["merge", "squash"] {
+        let world = World::serve("protected-main", SPEED);
+        let open = |world: &World, head: &str| -> String {
+            let pull = world.github_post("pulls", &json!({"title": head, "head": head, "base": "main"}));
+            format!("pulls/{}/merge", pull["number"])
+        };
+        let merge = |world: &World, pull: &str| world.github_put(pull, &json!({"merge_method": method}));
+        world.dev(&["switch", "-qc", "ready-is-accepted"]);
+        let path = world.checkout().join(GATEWAY);
+        let main = std::fs::read_to_string(&path).expect("the gateway").replace("http.StatusOK", "http.StatusAccepted");
+        std::fs::write(&path, main).expect("write the gateway");
+        world.dev(&["commit", "-qam", "feat: /ready accepts"]);
+        world.dev(&["push", "-q", "origin", "HEAD"]);
+        merge(&world, &open(&world, "ready-is-accepted"));
+        world.dev(&["switch", "-q", "main"]);
+        let (world, commit) = mended_in(world);
+        ship(&world, &["--direct", "--pause-sync"]).ended(0);
+        let ran = finish(&world, &[]);
+        ran.ended(11).says(&format!("conflict in {GATEWAY}")).says("where main takes no pushes").says("hotfix/login");
+        tagged_and_cancelled(&world, &commit, &ran);
+        world.dev(&["fetch", "-q", "origin", "main", "hotfix/login"]);
+        world.dev(&["switch", "-q", "--create", "merge-hotfix-login", "origin/main"]);
+        world.dev_may_fail(&["merge", &commit]);
+        world.dev(&["checkout", "--theirs", "--", GATEWAY]);
+        world.dev(&["commit", "-qa", "--no-edit"]);
+        world.dev_may_fail(&["push", "-q", "origin", "HEAD:main"]).says("GH006");
+        world.dev(&["push", "-q", "origin", "HEAD:hotfix/login"]);
+        let pull = open(&world, "hotfix/login");
+        // Opened, it is not there yet.
+        world.tool(&["resume"]).ended(11);
+        assert!(debts(&world).contains("not-merged"));
+        merge(&world, &pull);
+        world.tool(&["resume"]).ended(0).says("main has it");
+        assert!(!debts(&world).contains("not-merged"), "{method}");
+    }
+}
+
 /// The build on staging is older than the hotfix: promoting it would bring the fault back.
 #[test]
 fn promote_does_not_lose_a_hotfix() {

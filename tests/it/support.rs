@@ -157,12 +157,20 @@ impl World {
 
     /// PUT on the rehearsed GitHub's repository, by somebody who may.
     pub fn github_put(&self, path: &str, body: &Value) -> Value {
+        self.github_sent(reqwest::Method::PUT, path, body)
+    }
+
+    pub fn github_post(&self, path: &str, body: &Value) -> Value {
+        self.github_sent(reqwest::Method::POST, path, body)
+    }
+
+    fn github_sent(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
         let url = format!("{}/repos/gospelib/gospelib/{path}", self.url("github"));
         block_on(async {
             let client = reqwest::Client::builder().timeout(ANSWER).build().expect("a client");
-            let request = client.put(&url).bearer_auth("ghp_rehearsal").header("user-agent", "test").json(body);
-            let answer = request.send().await.expect("an answer");
-            assert!(answer.status().is_success(), "PUT {url}: {}", answer.status());
+            let request = client.request(method, &url).bearer_auth("ghp_rehearsal").header("user-agent", "test");
+            let answer = request.json(body).send().await.expect("an answer");
+            assert!(answer.status().is_success(), "{url}: {}", answer.status());
             answer.json().await.expect("JSON")
         })
     }
