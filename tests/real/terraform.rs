@@ -263,3 +263,34 @@ fn nothing_has_drifted_where_only_a_name_moved() {
     let json = module.tool(&["drift", "--output", "json"]).json();
     assert_eq!((json["drift"].as_array().map(Vec::len), json["exit"].as_i64()), (Some(0), Some(0)));
 }
+
+/// What an output reads has changed, as Terraform's own `plan -refresh-only -detailed-exitcode` tells with a 2.
+#[test]
+fn an_output_that_reads_what_has_changed_is_drift() {
+    if !need(&["terraform"]) {
+        return;
+    }
+    let module = Module::new(
+        "data \"terraform_remote_state\" \"network\" {\n  backend = \"local\"\n  config  = { path = \"network.json\" }\n}\n\
+         resource \"terraform_data\" \"a\" { input = 1 }\n\
+         output \"zone\" { value = data.terraform_remote_state.network.outputs.zone }\n",
+    );
+    let network = |zone: &str| {
+        let state = serde_json::json!({
+            "version": 4, "terraform_version": "1.5.0", "serial": 1, "lineage": "network", "resources": [],
+            "outputs": {"zone": {"value": zone, "type": "string"}},
+        });
+        module.write("network.json", &state.to_string());
+    };
+    network("Z1");
+    module.apply();
+    assert_eq!(module.tool(&["drift"]).code, Some(0));
+    network("Z2");
+    let ran = module.tool(&["drift"]);
+    assert_eq!(ran.code, Some(18), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("zone: \"Z1\" → \"Z2\""), "{}", ran.out);
+    assert!(ran.err.contains("1 output is no longer what the state says"), "{}", ran.err);
+    let ran = module.tool(&["drift", "--output", "json"]);
+    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((json["outputs"][0]["name"].as_str(), json["exit"].as_i64()), (Some("zone"), Some(18)));
+}

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::adapters::terraform::Mode;
 use crate::cli::args::Output;
-use crate::domain::provision::Change;
+use crate::domain::provision::{Action, Change, OutputChange};
 use crate::domain::{count, printable};
 use crate::error::{Error, Kind, Result};
 use crate::ops::Invocation;
@@ -22,12 +22,22 @@ pub async fn drift(invocation: &mut Invocation, out: &mut Out, output: Output) -
     made.kept.remove();
     let drift = &made.judgement.drift;
     let risks = &made.judgement.drift_risks;
-    let blocks: Vec<Block> = [block(drift, &made.record.directory)].into_iter().chain(outside(risks)).collect();
-    let exit = if drift.is_empty() { 0 } else { Kind::Drift.exit_code() };
+    // What is only declared, or no more, is no drift: a plan shows it.
+    let outputs: Vec<OutputChange> =
+        made.judgement.outputs.iter().filter(|output| output.action == Action::Update).cloned().collect();
+    let blocks: Vec<Block> = [block(drift, &outputs, &made.record.directory)]
+        .into_iter()
+        .chain(super::sheet::outputs(
+            "OUTPUTS that differ: what they read has changed, or how they are declared",
+            &outputs,
+        ))
+        .chain(outside(risks))
+        .collect();
+    let exit = if drift.is_empty() && outputs.is_empty() { 0 } else { Kind::Drift.exit_code() };
     match output {
         Output::Json => {
             out.json(&json!({
-                "drift": drift, "risks": risks, "directory": made.record.directory, "workspace": made.record.workspace,
+                "drift": drift, "outputs": outputs, "risks": risks, "directory": made.record.directory, "workspace": made.record.workspace,
                 "commit": made.record.commit, "at": made.record.made, "notes": made.notes, "exit": exit,
             }))?;
             return Ok(exit);
@@ -45,16 +55,31 @@ pub async fn drift(invocation: &mut Invocation, out: &mut Out, output: Output) -
         }
         Output::Markdown => out.bytes(comment(&blocks).as_bytes())?,
     }
-    if drift.is_empty() {
-        return Ok(0);
-    }
-    let resources = count(drift.len(), "resource");
-    Err(Error::new(Kind::Drift, format!("{resources} changed outside Terraform"))
+    let what = match (drift.len(), outputs.len()) {
+        (0, 0) => return Ok(0),
+        (resources, 0) => format!("{} changed outside Terraform", count(resources, "resource")),
+        (0, outputs) => format!("{} no longer what the state says", some_are(outputs)),
+        (resources, outputs) => {
+            let resources = count(resources, "resource");
+            format!("{resources} changed outside Terraform, and {} no longer what the state says", some_are(outputs))
+        }
+    };
+    Err(Error::new(Kind::Drift, what)
         .hint("gospel-release provision plan shows what applying the configuration would make of it"))
 }
 
-fn block(drift: &[Change], directory: &str) -> Block {
+fn some_are(outputs: usize) -> String {
+    format!("{} {}", count(outputs, "output"), if outputs == 1 { "is" } else { "are" })
+}
+
+fn block(drift: &[Change], outputs: &[OutputChange], directory: &str) -> Block {
     let directory = printable(directory);
+    if drift.is_empty() && !outputs.is_empty() {
+        return Block::new(
+            format!("DRIFT in {directory}: no resource, {}", count(outputs.len(), "output")),
+            Tone::Strong,
+        );
+    }
     tree(&format!("DRIFT in {directory}: {}", count(drift.len(), "resource")), drift, Tense::Has).unwrap_or_else(|| {
         let mut block = Block::new(format!("DRIFT in {directory}: none"), Tone::Good);
         block.note("What exists is as Terraform left it.");

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::adapters::terraform::Diagnostic;
 use crate::config::model::{CostRow, Provision};
 use crate::domain::provision::{
-    Action, Amount, Attribute, Change, Check, Cost, Counts, Finding, Judgement, Level, PlanRecord, Prices, Risk, Shown,
-    Total, compare,
+    Action, Amount, Attribute, Change, Check, Cost, Counts, Finding, Judgement, Level, OutputChange, PlanRecord,
+    Prices, Risk, Shown, Total, compare,
 };
 use crate::domain::{count, duration};
 use crate::ui::style::{Style, Tone};
@@ -57,7 +57,7 @@ impl Sheet<'_> {
         blocks.extend(self.cost());
         blocks.extend(tree("CHANGES", &judgement.changes, Tense::Will));
         blocks.extend(tree("DRIFT: changed outside Terraform", &judgement.drift, Tense::Has));
-        blocks.extend(self.outputs());
+        blocks.extend(outputs("OUTPUTS that change", &self.judgement.outputs));
         blocks.extend(checks(&judgement.checks));
         blocks.extend(self.warned());
         blocks
@@ -198,20 +198,6 @@ impl Sheet<'_> {
         prices_note(self.prices, self.region)
     }
 
-    fn outputs(&self) -> Option<Block> {
-        let outputs = &self.judgement.outputs;
-        if outputs.is_empty() {
-            return None;
-        }
-        let mut block = Block::new("OUTPUTS that change", Tone::Strong);
-        let line = |output: &crate::domain::provision::OutputChange| {
-            let (before, after) = (cut(&output.before.text()), cut(&output.after.text()));
-            (0, format!("{} {}: {before} → {after}", output.action.sign(), output.name))
-        };
-        block.parts.push(Part::Tree(outputs.iter().map(line).collect()));
-        Some(block)
-    }
-
     fn warned(&self) -> Option<Block> {
         // A failed check is told above.
         let check = |warning: &&Diagnostic| warning.summary != "Check block assertion failed";
@@ -225,6 +211,20 @@ impl Sheet<'_> {
         }
         Some(block)
     }
+}
+
+/// Outputs whose value changes; none where none does.
+pub(super) fn outputs(title: &str, changed: &[OutputChange]) -> Option<Block> {
+    if changed.is_empty() {
+        return None;
+    }
+    let mut block = Block::new(title, Tone::Strong);
+    let line = |output: &OutputChange| {
+        let (before, after) = (cut(&output.before.text()), cut(&output.after.text()));
+        (0, format!("{} {}: {before} → {after}", output.action.sign(), output.name))
+    };
+    block.parts.push(Part::Tree(changed.iter().map(line).collect()));
+    Some(block)
 }
 
 /// What changes outside Terraform have lost or opened.
