@@ -39,7 +39,7 @@ impl Step for WorkflowRunAppears {
             let Some(run) = self.github.run_for(&self.workflow.file, commit, &tag).await? else {
                 return Ok(Probe::NotYet(format!("a run of {} for {tag} at {}", self.workflow.file, commit.short())));
             };
-            let ahead = self.github.queued_ahead(&self.workflow.file, Some(run.id)).await?;
+            let ahead = self.github.queued_ahead(&self.workflow.file, run.id).await?;
             if !ahead.is_empty() {
                 io.say(format!(
                     "{} of this workflow ahead of it: the first is {}",

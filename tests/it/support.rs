@@ -160,6 +160,7 @@ impl World {
         self.github_sent(reqwest::Method::PUT, path, body)
     }
 
+    /// POST there.
     pub fn github_post(&self, path: &str, body: &Value) -> Value {
         self.github_sent(reqwest::Method::POST, path, body)
     }

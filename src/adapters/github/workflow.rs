@@ -231,16 +231,15 @@ impl GitHub {
         }
     }
 
-    /// Runs of the workflow that are not completed and older than `run`, oldest first: one of them may hold a concurrency group. All of
-    /// them without `run`.
-    pub async fn queued_ahead(&self, workflow_file: &str, run: Option<u64>) -> Result<Vec<Run>> {
+    /// Runs of the workflow that are not completed and older than `run`, oldest first: one of them may hold a concurrency group.
+    pub async fn queued_ahead(&self, workflow_file: &str, run: u64) -> Result<Vec<Run>> {
         let asked = ACTIVE.map(|status| {
             let route = self.workflow_runs(workflow_file, &format!("status={status}"));
             async move { self.all::<Run>(&route, Some("workflow_runs")).await }
         });
         let mut runs: Vec<Run> = futures::future::try_join_all(asked).await?.into_iter().flatten().collect();
         // A run may change its status between two of the questions.
-        runs.retain(|other| !other.is_completed() && run.is_none_or(|run| other.id < run));
+        runs.retain(|other| !other.is_completed() && other.id < run);
         runs.sort_by_key(|other| other.id);
         runs.dedup_by_key(|other| other.id);
         Ok(runs)

@@ -13,7 +13,7 @@ use crate::ui::style::Tone;
 
 use super::block::{Block, comment};
 use super::plan::make;
-use super::sheet::{Tense, outside, tree};
+use super::sheet::{self, Tense, tree};
 
 /// Looks at what exists and compares it with the state. Ends 18 where they differ.
 pub async fn drift(invocation: &mut Invocation, out: &mut Out, output: Output) -> Result<u8> {
@@ -25,51 +25,40 @@ pub async fn drift(invocation: &mut Invocation, out: &mut Out, output: Output) -
     // What is only declared, or no more, is no drift: a plan shows it.
     let outputs: Vec<OutputChange> =
         made.judgement.outputs.iter().filter(|output| output.action == Action::Update).cloned().collect();
+    let resources =
+        (!drift.is_empty()).then(|| format!("{} changed outside Terraform", count(drift.len(), "resource")));
+    let values = (!outputs.is_empty()).then(|| {
+        let are = if outputs.len() == 1 { "is" } else { "are" };
+        format!("{} {are} no longer what the state says", count(outputs.len(), "output"))
+    });
+    let differs: Vec<String> = resources.into_iter().chain(values).collect();
+    let exit = if differs.is_empty() { 0 } else { Kind::Drift.exit_code() };
+    let title = "OUTPUTS that differ: what they read has changed, or how they are declared";
     let blocks: Vec<Block> = [block(drift, &outputs, &made.record.directory)]
         .into_iter()
-        .chain(super::sheet::outputs(
-            "OUTPUTS that differ: what they read has changed, or how they are declared",
-            &outputs,
-        ))
-        .chain(outside(risks))
+        .chain(sheet::outputs(title, &outputs))
+        .chain(sheet::outside(risks))
         .collect();
-    let exit = if drift.is_empty() && outputs.is_empty() { 0 } else { Kind::Drift.exit_code() };
     match output {
         Output::Json => {
             out.json(&json!({
-                "drift": drift, "outputs": outputs, "risks": risks, "directory": made.record.directory, "workspace": made.record.workspace,
-                "commit": made.record.commit, "at": made.record.made, "notes": made.notes, "exit": exit,
+                "drift": drift, "outputs": outputs, "risks": risks, "directory": made.record.directory,
+                "workspace": made.record.workspace, "commit": made.record.commit, "at": made.record.made,
+                "notes": made.notes, "exit": exit,
             }))?;
             return Ok(exit);
         }
         Output::Text => {
             let texts: Vec<String> = blocks.iter().map(|block| block.text(out.style())).collect();
-            out.bytes(
-                texts
-                    .join(
-                        "
-",
-                    )
-                    .as_bytes(),
-            )?;
+            out.bytes(texts.join("\n").as_bytes())?;
         }
         Output::Markdown => out.bytes(comment(&blocks).as_bytes())?,
     }
-    let what = match (drift.len(), outputs.len()) {
-        (0, 0) => return Ok(0),
-        (resources, 0) => format!("{} changed outside Terraform", count(resources, "resource")),
-        (0, outputs) => format!("{} no longer what the state says", some_are(outputs)),
-        (resources, outputs) => {
-            let resources = count(resources, "resource");
-            format!("{resources} changed outside Terraform, and {} no longer what the state says", some_are(outputs))
-        }
-    };
-    Err(Error::new(Kind::Drift, what)
+    if differs.is_empty() {
+        return Ok(0);
+    }
+    Err(Error::new(Kind::Drift, differs.join(", and "))
         .hint("gospel-release provision plan shows what applying the configuration would make of it"))
-}
-
-fn some_are(outputs: usize) -> String {
-    format!("{} {}", count(outputs, "output"), if outputs == 1 { "is" } else { "are" })
 }
 
 fn block(drift: &[Change], outputs: &[OutputChange], directory: &str) -> Block {
