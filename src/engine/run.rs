@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::future::FutureExt as _;
-use futures::stream::FuturesUnordered;
+use futures::future::{FutureExt as _, join_all, try_join};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -211,50 +209,69 @@ impl<'a> Engine<'a> {
     }
 
     /// All gates at once; each verdict is journalled as it comes. Once a step has begun they are history.
+    ///
+    /// The gates go on while a verdict is written. One that nobody drives may just have been handed a lock that the writing waits
+    /// for (the turn to renew a sign-in), and then neither would ever end: "futurelock", Oxide's RFD 609.
     async fn gates(&mut self, gates: &[Box<dyn Gate>]) -> Result<()> {
         if self.state().is_some_and(|state| state.changed_the_world() || state.confirmed.is_some()) {
             return Ok(());
         }
         let facts = self.facts().clone();
-        let (events, mut heard) = unbounded_channel();
+        let (events, heard) = unbounded_channel();
         let ios: Vec<StepIo> = gates.iter().map(|gate| self.io(gate.id(), &events)).collect();
-        let mut open: FuturesUnordered<_> = FuturesUnordered::new();
-        for (gate, io) in gates.iter().zip(&ios) {
+        for gate in gates {
             self.tell(SeenEvent::GateStarted { id: gate.id(), title: gate.title() });
-            let facts = &facts;
-            open.push(async move { (gate, gate.check(facts, io).await) });
         }
-        let mut blocked: Vec<(String, Checked)> = Vec::new();
+        let (answers, answered) = unbounded_channel();
+        let asking = gates.iter().map(Box::as_ref).zip(&ios).map(|(gate, io)| {
+            let (facts, answers) = (&facts, answers.clone());
+            // Nobody listens any more where a stop was asked for.
+            async move { drop(answers.send((gate, gate.check(facts, io).await))) }
+        });
+        let asking = join_all(asking).map(Ok);
+        drop(answers);
+        let (_, blocked) = try_join(asking, self.decide(answered, heard)).await?;
+        if blocked.is_empty() { Ok(()) } else { Err(blocked_by(blocked)) }
+    }
+
+    /// Journals the gates' answers until all have come; returns those that do not let through.
+    async fn decide(
+        &mut self,
+        mut answered: UnboundedReceiver<(&dyn Gate, Result<Checked>)>,
+        mut heard: UnboundedReceiver<SeenEvent>,
+    ) -> Result<Vec<(String, Checked)>> {
+        let mut blocked = Vec::new();
         let cancel = self.cancel.clone();
         loop {
-            let answered = tokio::select! {
+            tokio::select! {
                 biased;
-                () = cancel.cancelled() => return self.stop_if_asked("the checklist (it changes nothing)"),
-                Some(event) = heard.recv() => { self.tell(event); continue }
-                answered = open.next() => answered,
-                () = tokio::time::sleep(Duration::from_millis(100)) => { self.listener.tick(Duration::ZERO); continue }
-            };
-            let Some((gate, answer)) = answered else { break };
-            let checked = answer.unwrap_or_else(|error| unanswered(&error));
-            self.record(Record::GateDecided {
-                gate: gate.id().to_owned(),
-                title: gate.title(),
-                verdict: checked.verdict.clone(),
-                evidence: checked.evidence.clone(),
-                facts: checked.facts.clone(),
-            })
-            .await?;
-            let said =
-                GateState { title: gate.title(), verdict: checked.verdict.clone(), evidence: checked.evidence.clone() };
-            self.verdicts.insert(gate.id().to_owned(), said);
-            if self.book.is_none() {
-                checked.facts.iter().for_each(|fact| self.facts.learn(fact));
-            }
-            if !checked.verdict.lets_through() {
-                blocked.push((gate.id().to_owned(), checked));
+                () = cancel.cancelled() => {
+                    self.stop_if_asked("the checklist (it changes nothing)")?;
+                }
+                Some(event) = heard.recv() => self.tell(event),
+                answer = answered.recv() => {
+                    let Some((gate, answer)) = answer else { return Ok(blocked) };
+                    let checked = answer.unwrap_or_else(|error| unanswered(&error));
+                    self.decided(gate, &checked).await?;
+                    if !checked.verdict.lets_through() {
+                        blocked.push((gate.id().to_owned(), checked));
+                    }
+                }
+                () = tokio::time::sleep(Duration::from_millis(100)) => self.listener.tick(Duration::ZERO),
             }
         }
-        if blocked.is_empty() { Ok(()) } else { Err(blocked_by(blocked)) }
+    }
+
+    async fn decided(&mut self, gate: &dyn Gate, checked: &Checked) -> Result<()> {
+        let Checked { verdict, evidence, facts, .. } = checked.clone();
+        let (id, title) = (gate.id().to_owned(), gate.title());
+        let said = GateState { title: title.clone(), verdict: verdict.clone(), evidence: evidence.clone() };
+        self.record(Record::GateDecided { gate: id.clone(), title, verdict, evidence, facts }).await?;
+        self.verdicts.insert(id, said);
+        if self.book.is_none() {
+            checked.facts.iter().for_each(|fact| self.facts.learn(fact));
+        }
+        Ok(())
     }
 
     async fn confirm(&mut self, question: &(dyn Fn(&RunState) -> Question + Send + Sync)) -> Result<()> {
