@@ -25,6 +25,7 @@ pub struct Program {
     stdin: Option<Vec<u8>>,
     timeout: Duration,
     clean_env: bool,
+    apart: bool,
 }
 
 /// What a program left behind.
@@ -88,6 +89,7 @@ impl Program {
             stdin: None,
             timeout: Duration::from_secs(120),
             clean_env: false,
+            apart: false,
         }
     }
 
@@ -132,6 +134,14 @@ impl Program {
     #[must_use]
     pub fn cwd(mut self, dir: impl AsRef<Path>) -> Self {
         self.cwd = Some(dir.as_ref().into());
+        self
+    }
+
+    /// Gives it a process group of its own: a Ctrl-C at the terminal reaches us alone, and it works on to its end. Not for what
+    /// may ask a person at the terminal (ssh for a passphrase): a terminal stops readers of other groups.
+    #[must_use]
+    pub fn apart(mut self) -> Self {
+        self.apart = true;
         self
     }
 
@@ -203,6 +213,9 @@ impl Program {
     fn command(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.name);
         command.args(&self.args).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        if self.apart {
+            command.process_group(0);
+        }
         if self.clean_env {
             command.env_clear();
             if let Some(path) = std::env::var_os("PATH") {
@@ -447,6 +460,14 @@ fn is_executable(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_program_apart_leads_a_group_of_its_own() {
+        // A group is named after its leader; `kill -0` asks whether there is one.
+        let leads = Program::new("sh").args(["-c", "kill -0 -$$"]);
+        assert!(leads.clone().apart().output().await.unwrap().success());
+        assert!(!leads.output().await.unwrap().success());
+    }
 
     #[tokio::test]
     async fn a_missing_program_is_not_found() {

@@ -131,7 +131,8 @@ pub async fn up(program: &str, source: &Path, url: &str, table: &str, timeout: D
         .map_err(|()| Error::internal(format!("{} is not an absolute path", source.display())))?;
     let source = source.as_str().trim_end_matches('/');
     let database = with_table(url, table);
-    let run = Program::new(program).args(["-source", source, "-database", &database, "up"]).timeout(timeout);
+    // Apart: a migration that Ctrl-C breaks off leaves the database dirty.
+    let run = Program::new(program).args(["-source", source, "-database", &database, "up"]).apart().timeout(timeout);
     let finished = match run.output().await {
         Ok(finished) => finished,
         Err(error) if error.is_transient() => {

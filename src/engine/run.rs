@@ -386,7 +386,14 @@ impl<'a> Engine<'a> {
         let facts = self.facts().clone();
         let (events, heard) = unbounded_channel();
         let io = self.io(step.id(), &events);
-        self.listening(step.act(&facts, &io), heard).await
+        match self.listening(step.act(&facts, &io), heard).await {
+            // Ctrl-C at a terminal reaches the programs of a step as well as us: what they broke off is found by the next look.
+            Err(error) if error.kind() == Kind::Outside && self.cancel.is_cancelled() => {
+                Err(Error::new(Kind::Interrupted, format!("stopped as asked; in flight: {}", step.title(&facts)))
+                    .because(error))
+            }
+            acted => acted,
+        }
     }
 
     /// Drives a future to its end and passes on what it says meanwhile.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::domain::{Evidence, WorldId, WorldKind};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 
 struct Deaf;
 
@@ -73,6 +73,43 @@ async fn a_step_that_acts_at_every_look_is_called_up_at_its_deadline() {
     let error = ran.expect("it ends").unwrap_err();
     assert_eq!(error.kind(), Kind::TimedOut);
     assert!(error.what().contains("what never comes"), "{}", error.what());
+}
+
+/// Ends as a program does that Ctrl-C reached too.
+struct BrokenOff(CancellationToken);
+
+impl Step for BrokenOff {
+    fn id(&self) -> &'static str {
+        "push"
+    }
+
+    fn title(&self, _facts: &Facts) -> String {
+        "Push the tag".into()
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Repeatable
+    }
+
+    fn probe<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async { Ok(Probe::NotYet("nothing".into())) })
+    }
+
+    fn act<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+        self.0.cancel();
+        Box::pin(async { Err(Error::outside("git push was ended by a signal")) })
+    }
+}
+
+#[tokio::test]
+async fn what_a_stop_broke_off_is_a_stop_and_no_failure() {
+    let cancel = CancellationToken::new();
+    let mut deaf = Deaf;
+    let mut engine = Engine::unrecorded(Clock::real(), cancel.clone(), &mut deaf, Facts::default());
+    let error = engine.run(&Plan::new("test").step(BrokenOff(cancel))).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Interrupted);
+    assert_eq!(error.what(), "stopped as asked; in flight: Push the tag");
+    assert_eq!(error.causes(), ["git push was ended by a signal"]);
 }
 
 /// What gates and the shared copy both need for a moment, as both sign in to the cluster; a fair lock is handed to who waits
