@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::adapters::cluster::{ConfigMaps, Leases};
 use crate::cli::runs::{Resume, RunsAction};
+use crate::config::Config;
 use crate::domain::{RunId, WorldId, printable};
 use crate::engine::{
     Act, BoxFuture, Done, Effect, Ended, Event, FORMAT, Facts, Journal, Line, Plan, Probe, Record, RunState, Step,
@@ -264,41 +265,67 @@ fn journal(invocation: &Invocation, dir: &crate::engine::RunDir, state: &RunStat
     Ok(journal)
 }
 
-/// The run's own settings go on, over what is configured here now; only local paths and ways in are taken from here.
+/// The run's own settings go on, over what is configured here now; only local paths, programs and ways in are taken from here.
 fn settings_of(invocation: &mut Invocation, state: &RunState) -> Result<()> {
-    let stored: crate::config::Config = serde_json::from_value(state.header.config.clone()).map_err(|error| {
-        Error::config(format!(
-            "run {} was started with settings that this gospel-release does not read",
-            state.header.run
-        ))
-        .because(error)
+    let run = &state.header.run;
+    let stored: Config = serde_json::from_value(state.header.config.clone()).map_err(|error| {
+        Error::config(format!("run {run} was started with settings that this gospel-release does not read"))
+            .because(error)
     })?;
-    let here = &mut invocation.config;
-    let changed: Vec<&str> = [
-        ("gates", stored.gates != here.gates),
-        ("watch", stored.watch != here.watch),
-        ("rollout", stored.rollout != here.rollout),
-        ("workflow", stored.workflow != here.workflow),
-        ("services", stored.services != here.services),
-        ("images", stored.images != here.images),
-        ("hotfix", stored.hotfix != here.hotfix),
-        ("announce", stored.announce != here.announce),
-    ]
-    .into_iter()
-    .filter_map(|(name, differs)| differs.then_some(name))
-    .collect();
-    here.gates = stored.gates;
-    here.watch = stored.watch;
-    here.rollout = stored.rollout;
-    here.workflow = stored.workflow;
-    here.services = stored.services;
-    here.images = stored.images;
-    here.hotfix = stored.hotfix;
-    here.announce = stored.announce;
+    let here = &invocation.config;
+    // The checkout is open by now, with this branch and this form of tags.
+    for (key, then, now) in [
+        ("repository.main", stored.repository.main.as_str(), here.repository.main.as_str()),
+        ("repository.tags", stored.repository.tags.as_str(), here.repository.tags.as_str()),
+    ] {
+        if then != now {
+            return Err(Error::config(format!("run {run} began with {key}: {then}, and here it is {now}"))
+                .hint(format!("gospel-release resume --set {key}={then}")));
+        }
+    }
+    let own = with_ways_of(stored, here);
+    let changed = differing(&own, here)?;
+    invocation.config = own;
     if !changed.is_empty() {
         invocation.warn(format!("settings differ from the run's own, which go on: {}", changed.join(", ")));
     }
     Ok(())
+}
+
+/// The settings of a run with this machine's paths, programs, sign-ins and ways in.
+fn with_ways_of(run: Config, here: &Config) -> Config {
+    let mut own = run;
+    let here = here.clone();
+    own.project = here.project;
+    own.repository = here.repository;
+    own.github = here.github;
+    own.lock = here.lock;
+    own.debt = here.debt;
+    own.provision = here.provision;
+    own.migrations.program = here.migrations.program;
+    own.hotfix.builder = here.hotfix.builder;
+    (own.argo.cluster, own.argo.aws) = (here.argo.cluster, here.argo.aws);
+    for (own, here) in [(&mut own.staging, here.staging), (&mut own.production, here.production)] {
+        (own.aws, own.cluster, own.namespace) = (here.aws, here.cluster, here.namespace);
+        (own.health.reach, own.prometheus.reach) = (here.health.reach, here.prometheus.reach);
+    }
+    for service in &mut own.services {
+        let same = here.services.iter().find(|other| other.name == service.name);
+        if let (Some(own), Some(here)) = (&mut service.database, same.and_then(|same| same.database.clone())) {
+            (own.url_env, own.staging_url_env, own.reach) = (here.url_env, here.staging_url_env, here.reach);
+        }
+    }
+    own
+}
+
+/// The sections in which two configurations differ.
+fn differing(one: &Config, other: &Config) -> Result<Vec<String>> {
+    let document = |config| {
+        serde_json::to_value(config).map_err(|error| Error::internal("write the settings as JSON").because(error))
+    };
+    let (one, other) = (document(one)?, document(other)?);
+    let sections = one.as_object().into_iter().flatten();
+    Ok(sections.filter(|(name, value)| other[name.as_str()] != **value).map(|(name, _)| name.clone()).collect())
 }
 
 /// Another world is refused (exit 14).

@@ -53,6 +53,20 @@ fn a_run_goes_on_where_the_webhook_is_not_known_and_the_journal_is_spoilt() {
 }
 
 #[test]
+fn a_run_goes_on_with_the_settings_that_it_began_with() {
+    let world = World::serve("clean", 600);
+    left_open(&world);
+    let ran = world.tool(&["resume", "--set", "repository.tags=tags/v*"]);
+    ran.ended(3).says("began with repository.tags: release/v*").says("--set repository.tags=release/v*");
+    // Another Application would be synced, and another overlay looked at, if these were taken from here.
+    let elsewhere = ["--set", "argo.application=other", "--set", "production.overlay=elsewhere"];
+    let ran = world.tool_on("ci", &[&["resume", "--takeover"][..], &elsewhere].concat());
+    let ran = Running::start(ran).end();
+    ran.ended(0).says("settings differ from the run's own, which go on: production, argo");
+    assert_eq!(world.serving(), world.soaked(), "{ran}");
+}
+
+#[test]
 fn a_first_release_is_the_first() {
     let world = World::serve("clean", 3600);
     let tags = world.tags();
