@@ -5,9 +5,10 @@ use serde::Serialize;
 use crate::adapters::aws::Aws;
 use crate::adapters::cluster::{Applications, Cluster, Leases, Workloads};
 use crate::adapters::git::Git;
+use crate::adapters::http::{self, Probe, probe_url};
 use crate::config::Config;
 use crate::config::model::Environment;
-use crate::domain::printable;
+use crate::domain::{count, printable};
 use crate::error::{Error, Kind, Result, chain};
 use crate::monitor::databases::Database;
 use crate::monitor::endpoints::Endpoints;
@@ -16,6 +17,7 @@ use crate::process::{Program, find};
 use crate::ui::out::Out;
 
 use super::credentials::Session;
+use super::promote::webhook_url;
 use super::{Invocation, connect, guards};
 
 /// One thing that was looked at.
@@ -98,7 +100,16 @@ async fn look(invocation: &Invocation) -> Vec<Look> {
     looks.extend(github);
     looks.extend(production);
     looks.extend(staging);
+    looks.extend(webhook(invocation));
     looks
+}
+
+/// Whether the team can be told; nothing is posted.
+fn webhook(invocation: &Invocation) -> Option<Look> {
+    Some(match webhook_url(invocation, &invocation.config.announce)? {
+        Ok(_) => good("webhook", "its URL is known; nothing was posted"),
+        Err(why) => bad("webhook", &Error::outside(why).hint("export it, or nobody is told of a release")),
+    })
 }
 
 /// Programs and their versions. Only git is needed always.
@@ -206,10 +217,11 @@ async fn environment(invocation: &Invocation, settings: &Environment, name: &'st
         }
     };
     let workloads = Workloads::new(&cluster, &settings.namespace);
-    let (version, deployments, health, metrics, databases) = futures::join!(
+    let (version, deployments, health, urls, metrics, databases) = futures::join!(
         cluster.version(),
         workloads.deployments(),
         health(config, settings, &cluster),
+        urls(settings),
         metrics(invocation, settings, &cluster),
         databases(invocation, settings, staging, &cluster),
     );
@@ -220,6 +232,7 @@ async fn environment(invocation: &Invocation, settings: &Environment, name: &'st
         deployments.and_then(|found| services(config, &found, &settings.namespace)),
     ));
     looks.push(told(format!("{name} health"), health));
+    looks.extend(urls.map(|urls| told(format!("{name} URLs"), urls)));
     looks.push(told(format!("{name} metrics"), metrics));
     looks.extend(databases.into_iter().map(|(service, result)| told(format!("{name} db {service}"), result)));
     if !staging {
@@ -275,6 +288,23 @@ async fn health(config: &Config, settings: &Environment, cluster: &Cluster) -> R
         return Err(Error::outside(format!("{} {}: {}", look.service, look.path, look.said)));
     }
     Ok(format!("reached; {}", endpoints.evidence(&looks).summary))
+}
+
+/// The pages that people open; `None` where none is configured.
+async fn urls(settings: &Environment) -> Option<Result<String>> {
+    if settings.urls.is_empty() {
+        return None;
+    }
+    let client = match http::client() {
+        Ok(client) => client,
+        Err(error) => return Some(Err(error)),
+    };
+    let asked = futures::future::join_all(settings.urls.iter().map(|url| probe_url(&client, url))).await;
+    let answers: Result<Vec<Probe>> = asked.into_iter().collect();
+    Some(answers.and_then(|answers| match settings.urls.iter().zip(&answers).find(|(_, answer)| !answer.is_ok()) {
+        None => Ok(format!("{} answer", count(answers.len(), "URL"))),
+        Some((url, answer)) => Err(Error::outside(format!("{url} answers {}", answer.status))),
+    }))
 }
 
 async fn metrics(invocation: &Invocation, settings: &Environment, cluster: &Cluster) -> Result<String> {

@@ -8,6 +8,7 @@ use crate::adapters::cluster::{ConfigMaps, Events, Logs};
 use crate::adapters::git::ReleaseTag;
 use crate::adapters::http;
 use crate::config::Config;
+use crate::config::model::Announce;
 use crate::domain::{Digest, ServiceName, Version, WorldKind};
 use crate::engine::{Facts, Plan, Question, RunState};
 use crate::error::{Error, Kind, Result};
@@ -274,25 +275,27 @@ fn effective(config: &Config, options: &Options) -> Config {
     config
 }
 
+/// Where the team is told, or why it cannot be; `None` where nobody is to be told. Whether there is a step is a matter of the
+/// configuration: a run goes on where the variable is not set, too.
+pub(super) fn webhook_url(invocation: &Invocation, announce: &Announce) -> Option<Result<String, String>> {
+    let url = match (&announce.webhook_env, &announce.webhook) {
+        (Some(name), url) => invocation.env.get(name).or(url.as_deref()).ok_or_else(|| format!("{name} is not set")),
+        (None, Some(url)) => Ok(url.as_str()),
+        (None, None) => return None,
+    };
+    Some(match url {
+        Ok(url) if invocation.kind == WorldKind::Rehearsal && !is_loopback(url) => {
+            Err("a rehearsal tells nobody outside this machine".to_owned())
+        }
+        other => other.map(str::to_owned),
+    })
+}
+
 pub(super) fn webhook(
     invocation: &Invocation,
     config: &Config,
     news: steps::News,
 ) -> Result<Option<steps::AnnounceWebhook>> {
-    let announce = &config.announce;
-    if announce.webhook_env.is_none() && announce.webhook.is_none() {
-        return Ok(None);
-    }
-    let from_env = announce.webhook_env.as_ref().and_then(|name| invocation.env.get(name)).map(str::to_owned);
-    // Whether there is a step is a matter of the configuration: a run goes on where the variable is not set, too.
-    let url = from_env
-        .or_else(|| announce.webhook.clone())
-        .ok_or_else(|| format!("{} is not set", announce.webhook_env.as_deref().unwrap_or("announce.webhook")));
-    let url = match url {
-        Ok(url) if invocation.kind == WorldKind::Rehearsal && !is_loopback(&url) => {
-            Err("a rehearsal tells nobody outside this machine".to_owned())
-        }
-        other => other,
-    };
+    let Some(url) = webhook_url(invocation, &config.announce) else { return Ok(None) };
     Ok(Some(steps::AnnounceWebhook { http: http::client()?, url, project: config.project.clone(), news }))
 }

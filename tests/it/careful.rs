@@ -67,6 +67,29 @@ fn a_run_goes_on_with_the_settings_that_it_began_with() {
 }
 
 #[test]
+fn a_rehearsal_posts_nothing_outside() {
+    let world = World::serve("clean", 3600);
+    // 192.0.2.1 is nobody's (RFC 5737).
+    let outside = ["--set", "announce.webhook=http://192.0.2.1/hooks/releases"];
+    world.tool(&[&["doctor"][..], &outside].concat()).says("a rehearsal tells nobody outside this machine");
+    let ran = world.tool(&[&["promote", "--yes"][..], &outside].concat());
+    ran.ended(0).says("not posted: a rehearsal tells nobody outside this machine");
+    assert!(world.told().is_empty(), "{:?}", world.told());
+}
+
+#[test]
+fn doctor_asks_the_pages_that_people_open() {
+    let world = World::serve("clean", 600);
+    let ran = world.tool(&["doctor"]);
+    ran.ended(0).says("production URLs").says("3 URLs answer").says("its URL is known; nothing was posted");
+    assert!(world.told().is_empty(), "{:?}", world.told());
+    let nowhere = "production.urls=[\"http://127.0.0.1:9/\"]";
+    world.tool(&["doctor", "--set", nowhere]).ended(15).says("GET http://127.0.0.1:9/: no answer");
+    let ran = world.tool(&["doctor", "--set", "announce.webhook=null", "--set", "announce.webhook_env=TEAM_HOOK"]);
+    ran.ended(15).says("TEAM_HOOK is not set").says("fix: export it");
+}
+
+#[test]
 fn a_first_release_is_the_first() {
     let world = World::serve("clean", 3600);
     let tags = world.tags();
