@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Traffic {
     /// World time at which the story begins.
     start: Timestamp,
     lives: Mutex<Vec<Life>>,
+    /// The latest change of a pod that was observed; at first none.
+    seen: AtomicU64,
 }
 
 /// A time in which one container answered: from ready to not ready. Its counters begin at 0.
@@ -50,7 +53,7 @@ impl Traffic {
     /// No pod has lived yet; the story begins at `start`.
     #[must_use]
     pub fn new(start: Timestamp) -> Self {
-        Self { start, lives: Mutex::default() }
+        Self { start, lives: Mutex::default(), seen: AtomicU64::new(u64::MAX) }
     }
 
     /// World time at which the story begins.
@@ -61,9 +64,13 @@ impl Traffic {
 
     /// Looks at the pods as they are now: a new ready one begins a life, a vanished or unready one ends it.
     pub fn observe(&self, world: &World) {
+        let mut lives = self.lock();
+        let latest = world.kube.last_change(&["pods"]);
+        if self.seen.swap(latest, Ordering::Relaxed) == latest {
+            return;
+        }
         let now = world.clock.now();
         let ready: Vec<Life> = world.kube.list("pods", None).iter().filter_map(|pod| life_of(world, pod)).collect();
-        let mut lives = self.lock();
         for life in lives.iter_mut().filter(|life| life.until.is_none()) {
             let goes_on = ready
                 .iter()

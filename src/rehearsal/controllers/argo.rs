@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::compare::{self, Comparison};
 use super::memory::Memory;
 use super::object::{
-    annotation, duration, fnv, is_terminating, later, name, namespace, number, seconds, stamp, text, time, versions,
+    annotation, duration, fnv, is_terminating, later, name, namespace, number, seconds, stamp, text, time,
 };
 use super::sync;
 use crate::rehearsal::World;
@@ -92,19 +92,19 @@ pub fn reconcile(world: &World, memory: &mut Memory, now: Timestamp) {
 }
 
 fn one(world: &World, memory: &mut Memory, attention: &mut Attention, app: &Value, now: Timestamp) {
-    let mut after = app.clone();
-    if !after["status"].is_object() {
-        after["status"] = json!({});
-    }
     let asked = !annotation(app, REFRESH).is_empty();
     look(world, memory, attention, app, asked, now);
     let seen = versions_of(world, attention, app);
     let waits = attention.done_at.is_some() || attention.start_at.is_some() || attention.out_of_sync_since.is_some();
-    let due = attention.reconciled.is_none_or(|at| later(at, at_least_wall(world, RECONCILE_EVERY, 0.1)) <= now);
+    let due = attention.reconciled.is_none_or(|at| later(at, reconcile_every(world)) <= now);
     if !asked && !waits && !due && attention.quiet == Some(seen) {
         return;
     }
     attention.quiet = Some(seen);
+    let mut after = app.clone();
+    if !after["status"].is_object() {
+        after["status"] = json!({});
+    }
     operate(world, memory, attention, &mut after, now);
     let comparison = observe(world, attention, &mut after, now);
     if let Some(comparison) = comparison {
@@ -118,15 +118,14 @@ fn one(world: &World, memory: &mut Memory, attention: &mut Attention, app: &Valu
 
 /// The versions of everything that a comparison depends on.
 fn versions_of(world: &World, attention: &Attention, app: &Value) -> u64 {
-    let space = text(app, "/spec/destination/namespace");
-    let mut parts: Vec<String> =
-        ["deployments", "services", "externalsecrets", "configmaps", "cronjobs", "jobs", "pods"]
-            .map(|plural| versions(&world.kube.list(plural, Some(space))).to_string())
-            .into();
-    parts.push(attention.seen.clone().unwrap_or_default());
-    parts.push(attention.blind.to_string());
-    parts.push(text(app, "/metadata/resourceVersion").to_owned());
-    fnv(&parts.iter().map(String::as_str).collect::<Vec<_>>())
+    const COMPARED: [&str; 7] =
+        ["deployments", "services", "externalsecrets", "configmaps", "cronjobs", "jobs", "pods"];
+    fnv(&[
+        &world.kube.last_change(&COMPARED).to_string(),
+        attention.seen.as_deref().unwrap_or_default(),
+        &attention.blind.to_string(),
+        text(app, "/metadata/resourceVersion"),
+    ])
 }
 
 /// Looks at the branch, when it is time or somebody asks.
@@ -168,6 +167,10 @@ fn look(world: &World, memory: &mut Memory, attention: &mut Attention, app: &Val
 fn at_least_wall(world: &World, wanted: SignedDuration, wall_seconds: f64) -> SignedDuration {
     let floor = SignedDuration::try_from_secs_f64(world.clock.speed() * wall_seconds).unwrap_or(wanted);
     wanted.max(floor)
+}
+
+fn reconcile_every(world: &World) -> SignedDuration {
+    at_least_wall(world, RECONCILE_EVERY, 0.5)
 }
 
 /// Until when the scenario keeps a new production commit from Argo; `None` when it does not, or no longer.
@@ -429,8 +432,7 @@ fn auto_sync(
 
 /// Writes the outcome, unless somebody else changed the operation meanwhile: then the next turn looks again.
 fn store(world: &World, attention: &mut Attention, before: &Value, mut after: Value, asked: bool, now: Timestamp) {
-    let quiet = at_least_wall(world, RECONCILE_EVERY, 0.1);
-    let due = attention.reconciled.is_none_or(|at| later(at, quiet) <= now);
+    let due = attention.reconciled.is_none_or(|at| later(at, reconcile_every(world)) <= now);
     if after["status"] == before["status"] && after["operation"] == before["operation"] && !due && !asked {
         return;
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::argo::Attention;
 use super::kubelet::Life;
 use super::object::{fnv, name, safe_name};
+use crate::rehearsal::World;
 
 /// The controllers' memory. The object store is the truth; this is only when to look again, and what to call things.
 #[derive(Default)]
@@ -24,7 +25,19 @@ pub struct Memory {
     pub quiet: HashMap<String, u64>,
     serial: HashMap<String, u32>,
     wake: Option<Timestamp>,
+    settled: Option<Settled>,
 }
+
+/// The workloads' controllers found nothing to do.
+struct Settled {
+    /// The latest change that they saw.
+    seen: u64,
+    /// When the passing of time alone gives them something to do.
+    until: Option<Timestamp>,
+}
+
+/// What the workloads' controllers look at.
+const WORKLOADS: [&str; 7] = ["externalsecrets", "secrets", "deployments", "replicasets", "pods", "jobs", "cronjobs"];
 
 impl Memory {
     pub fn new(salt: impl Into<String>) -> Self {
@@ -39,6 +52,26 @@ impl Memory {
     /// When the next turn is due; forgets it.
     pub fn take_wake(&mut self) -> Option<Timestamp> {
         self.wake.take()
+    }
+
+    /// Gives the workloads' controllers their turn, unless nothing has changed since they found nothing to do, and nothing is due.
+    pub fn unless_settled(&mut self, world: &World, now: Timestamp, turn: impl FnOnce(&mut Self)) {
+        let seen = world.kube.last_change(&WORKLOADS);
+        let still =
+            self.settled.take().filter(|settled| settled.seen == seen && settled.until.is_none_or(|at| at > now));
+        let others = self.take_wake();
+        let settled = still.or_else(|| {
+            turn(self);
+            let until = self.take_wake();
+            if world.kube.last_change(&WORKLOADS) != seen {
+                until.into_iter().for_each(|at| self.wake(at));
+                return None;
+            }
+            Some(Settled { seen, until })
+        });
+        let due = settled.as_ref().and_then(|settled| settled.until);
+        others.into_iter().chain(due).for_each(|at| self.wake(at));
+        self.settled = settled;
     }
 
     /// The name of the next pod of `owner`: the same world makes the same names.

@@ -64,11 +64,13 @@ pub fn turn(world: &World, memory: &mut Memory, now: Timestamp) {
         super::owners::reconcile(world);
         super::argo::reconcile(world, memory, now);
     }
-    super::secrets::reconcile(world, memory, now);
-    super::deployment::reconcile(world, memory, now);
-    super::jobs::reconcile(world, memory, now);
-    super::replicaset::reconcile(world, memory, now);
-    super::kubelet::reconcile(world, memory, now);
+    memory.unless_settled(world, now, |memory| {
+        super::secrets::reconcile(world, memory, now);
+        super::deployment::reconcile(world, memory, now);
+        super::jobs::reconcile(world, memory, now);
+        super::replicaset::reconcile(world, memory, now);
+        super::kubelet::reconcile(world, memory, now);
+    });
 }
 
 fn wall_until(world: &World, at: Timestamp) -> Duration {

@@ -102,6 +102,14 @@ impl Store {
         self.lock().version
     }
 
+    /// The resourceVersion of the latest change among these resources; deletions count.
+    #[must_use]
+    pub fn last_change(&self, resources: &[&str]) -> u64 {
+        let state = self.lock();
+        let latest = |res: &&str| state.shelves.get(*res)?.history.back().map(|event| event.version);
+        resources.iter().filter_map(latest).max().unwrap_or(0)
+    }
+
     /// One object. `ns` is empty for resources without a namespace.
     #[must_use]
     pub fn get(&self, res: &str, ns: &str, name: &str) -> Option<Arc<Value>> {
