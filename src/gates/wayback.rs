@@ -83,7 +83,7 @@ impl SecretFate {
         let why = match &secret.ready {
             None => "it has never said whether it is ready",
             Some(ready) if !ready.is_true() => &ready.message,
-            Some(_) if !secret.current() => "what it says is about an older spec",
+            Some(_) if !secret.current() => "its newest spec has not been acted on (kubectl describe says why)",
             Some(_) => return None,
         };
         let lost = Some(format!("ExternalSecret {} is not ready: {why}", secret.name));
@@ -417,7 +417,9 @@ mod tests {
             api_version: "v1".into(),
         };
         assert_eq!(SecretFate::not_synced(&secret("True", 3)), None);
-        for (secret, why) in [(secret("False", 3), "could not get secret"), (secret("True", 2), "an older spec")] {
+        for (secret, why) in
+            [(secret("False", 3), "could not get secret"), (secret("True", 2), "its newest spec has not been acted on")]
+        {
             let mut unsynced = wayback();
             unsynced.secrets.extend(SecretFate::not_synced(&secret));
             let (rollback, _) = judged(&unsynced);

@@ -1,6 +1,6 @@
 //! Rules of GitHub that a release leans on: asserted, since some plans ignore them silently.
 
-use crate::adapters::github::GitHub;
+use crate::adapters::github::{GitHub, TagRules};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 
@@ -39,14 +39,21 @@ pub async fn approval_rule(github: &GitHub, config: &Config) -> Result<Guard> {
 pub async fn tag_rule(github: &GitHub, config: &Config) -> Result<Guard> {
     let pattern = &config.repository.tags;
     let rules = github.tag_rules(&pattern.tag(&crate::domain::Version::new(0, 0, 0))).await?;
-    let ok = rules.no_update && rules.no_deletion;
-    let said = if ok {
-        format!("{} is protected by {}", pattern.as_str(), rules.rulesets.join(", "))
-    } else {
-        format!("{} can be moved or deleted by whoever can push", pattern.as_str())
-    };
+    let (ok, said) = tag_rule_said(pattern.as_str(), &rules);
     let fix = format!("add a tag ruleset for {} that restricts updates and deletions", pattern.as_str());
     Ok(Guard { name: "tag rule", ok, said, fix })
+}
+
+fn tag_rule_said(pattern: &str, rules: &TagRules) -> (bool, String) {
+    if rules.no_update && rules.no_deletion {
+        let said = format!("{pattern} is protected by {}", rules.rulesets.join(", "));
+        let bypassed = rules.bypassed.join(", ");
+        return (true, if bypassed.is_empty() { said } else { format!("{said} (this token may bypass {bypassed})") });
+    }
+    if rules.unknown.is_empty() {
+        return (false, format!("{pattern} can be moved or deleted by whoever can push"));
+    }
+    (false, format!("whether {pattern} is protected is not known: {}", rules.unknown.join("; ")))
 }
 
 /// Soaked bytes are promised only where the workflow can keep the promise.

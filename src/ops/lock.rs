@@ -96,11 +96,8 @@ impl Lock {
 }
 
 impl Held {
-    /// Whether a Lease is the one that we took: of the same person and run there may be another process, which took it after us.
     fn is_ours(&self, state: &LeaseState, taken: Option<u32>) -> bool {
-        state.holder.as_deref() == Some(&self.who)
-            && state.run.as_deref() == Some(self.run.as_str())
-            && taken == Some(state.transitions)
+        taken.is_some_and(|taken| state.is_held_by(&self.who, self.run.as_str(), taken))
     }
 
     fn write(&self, transitions: u32) -> LeaseWrite {

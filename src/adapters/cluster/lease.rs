@@ -163,6 +163,13 @@ impl From<Lease> for LeaseState {
 }
 
 impl LeaseState {
+    /// Whether it is held for this run by the process that took it as its change of hands number `taken`: the same person may
+    /// have taken up the same run elsewhere since.
+    #[must_use]
+    pub fn is_held_by(&self, who: &str, run: &str, taken: u32) -> bool {
+        (self.holder.as_deref(), self.run.as_deref(), self.transitions) == (Some(who), Some(run), taken)
+    }
+
     /// Who holds it and for which run, for people; `None` when nobody does.
     #[must_use]
     pub fn described(&self) -> Option<String> {
@@ -190,5 +197,9 @@ mod tests {
         assert_eq!(state.renewed_at, Some("2025-03-04T09:00:00.123456Z".parse().unwrap()));
         assert_eq!((state.duration, state.transitions), (write.duration, 3));
         assert_eq!(state.resource_version, "41");
+        assert!(state.is_held_by("dana@laptop", "promote-1", 3));
+        // Dana took up the same run in another process.
+        assert!(!state.is_held_by("dana@laptop", "promote-1", 2));
+        assert!(!state.is_held_by("amon@laptop", "promote-1", 3) && !state.is_held_by("dana@laptop", "promote-2", 3));
     }
 }

@@ -86,6 +86,68 @@ async fn all_pages_are_read_with_the_token_and_encoded_refs() {
 }
 
 #[tokio::test]
+async fn a_protection_that_is_hidden_is_not_none() {
+    // GitHub says 404 to a token that may not administer; the branch itself says whether there is a protection.
+    let branch = |protection: Value| {
+        server(move |_, line| match line {
+            line if line.contains("/rules/") => reply(200, &json!([])),
+            line if line.ends_with("/protection") => reply(404, &json!({ "message": "Not Found" })),
+            _ => reply(200, &json!({ "name": "main", "protected": true, "protection": protection })),
+        })
+    };
+    let (github, _) = branch(json!({ "enabled": true })).await;
+    let required = github.required_checks("main").await.unwrap();
+    assert_eq!(required.unknown, ["branch protection of main: the token may not read it"]);
+    let told = json!({ "enabled": true, "required_status_checks": { "contexts": ["ci / unit"] } });
+    let (github, _) = branch(told).await;
+    let required = github.required_checks("main").await.unwrap();
+    assert_eq!((required.checks[0].context.as_str(), required.unknown.len()), ("ci / unit", 0));
+    let (github, _) = branch(json!({ "enabled": false })).await;
+    let required = github.required_checks("main").await.unwrap();
+    assert!(required.checks.is_empty() && required.unknown.is_empty(), "{required:?}");
+}
+
+#[tokio::test]
+async fn a_rule_against_force_pushes_alone_keeps_no_tag_in_its_place() {
+    let rules = |kinds: &'static [&'static str]| async move {
+        let (github, _) = server(move |_, line| {
+            let rules: Vec<Value> = kinds.iter().map(|kind| json!({ "type": kind })).collect();
+            let refs = json!({ "ref_name": { "include": ["refs/tags/release/v*"], "exclude": [] } });
+            match line {
+                line if line.contains("/rulesets/7") => reply(
+                    200,
+                    &json!({ "name": "release tags", "conditions": refs, "rules": rules, "current_user_can_bypass": "always" }),
+                ),
+                _ => reply(200, &json!([{ "id": 7, "name": "release tags", "target": "tag", "enforcement": "active" }])),
+            }
+        })
+        .await;
+        github.tag_rules("release/v1.2.0").await.unwrap()
+    };
+    let weak = rules(&["non_fast_forward", "deletion"]).await;
+    assert_eq!((weak.no_update, weak.no_deletion), (false, true));
+    let whole = rules(&["update", "deletion"]).await;
+    assert!(whole.no_update && whole.no_deletion);
+    assert_eq!(whole.bypassed, ["release tags"]);
+}
+
+#[tokio::test]
+async fn only_older_runs_are_ahead() {
+    let (github, _) = server(|_, line| {
+        let run = |id: u64, status: &str| {
+            json!({ "id": id, "name": "cd", "head_sha": "a".repeat(40), "head_branch": "release/v1.2.0", "event": "push",
+                "status": status, "conclusion": null, "html_url": "https://github.com/x", "run_number": id, "run_attempt": 1,
+                "created_at": "2025-03-04T09:00:00Z", "updated_at": "2025-03-04T09:00:00Z", "path": "x" })
+        };
+        let runs = if line.contains("status=in_progress") { json!([run(4, "in_progress"), run(9, "in_progress")]) } else { json!([]) };
+        reply(200, &json!({ "total_count": 2, "workflow_runs": runs }))
+    })
+    .await;
+    let ahead = github.queued_ahead("cd-production.yml", 7).await.unwrap();
+    assert_eq!(ahead.iter().map(|run| run.id).collect::<Vec<_>>(), [4]);
+}
+
+#[tokio::test]
 async fn a_write_that_happened_is_not_sent_again() {
     let (github, asked) = server(|number, line| match number {
         0 => reply(502, &json!({ "message": "Server Error" })),

@@ -204,14 +204,22 @@ impl Making {
         let workspace = terraform.workspace().await?;
         // Terraform keeps the mode of a file that is there.
         drop(Kept::create(&kept.plan())?);
-        let mut show = Progress::new(invocation.listener.as_mut(), "plan", &format!("{} plan", terraform.name()));
+        let title = match mode {
+            Mode::Normal => format!("{} plan", terraform.name()),
+            Mode::RefreshOnly => format!("{} plan -refresh-only", terraform.name()),
+        };
+        let mut show = Progress::new(invocation.listener.as_mut(), "plan", &title);
         let planned = terraform
             .plan(mode, &settings.var_files, &kept.plan(), &invocation.cancel, |message| show.message(message))
             .await?;
         terraform.show(&kept.plan(), Kept::create(&kept.json())?).await?;
         kept.seal()?;
         let judgement = judged(&kept.json(), &measure)?;
-        show.done(&counts(&judgement.counts));
+        show.done(&match mode {
+            Mode::Normal => counts(&judgement.counts),
+            // What it found is the answer to the whole question, and is told as that.
+            Mode::RefreshOnly => "compared what exists with the state".to_owned(),
+        });
         let uncommitted = place.uncommitted().await?;
         if uncommitted {
             notes.push("files of the configuration have changes that no commit has".to_owned());
