@@ -8,17 +8,18 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper_util::client::proxy::matcher::Matcher;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams};
-use kube::client::{Body, ClientBuilder, DynBody};
+use kube::client::{Body, ClientBuilder, ConfigExt, DynBody};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
-use tower::BoxError;
 use tower::buffer::BufferLayer;
 use tower::filter::AsyncFilterLayer;
 use tower::util::MapResultLayer;
+use tower::{BoxError, Layer};
 
+use super::connections::Connections;
 use super::errors::{Throttled, kube_error};
 use crate::adapters::aws::{Aws, ClusterInfo, EksToken};
 use crate::adapters::retry::Retry;
@@ -85,8 +86,8 @@ impl Cluster {
             }
         };
         let server = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
-        let client = client(config.clone(), Some(READ_TIMEOUT), token.clone())?;
-        let patient = self::client(config, None, token)?;
+        let client = client(config.clone(), token.clone())?;
+        let patient = upgradable(config, None, token)?;
         let retry = Retry::default();
         let mut cluster = Inner { client, patient, identity: ClusterIdentity { id: String::new(), server }, retry };
         cluster.identity.id = match arn {
@@ -329,20 +330,45 @@ fn same_cluster(config: &Config, info: &ClusterInfo) -> Result<()> {
     Ok(())
 }
 
-/// The client, with its own retries off, time-outs on, and a token that is renewed.
-fn client(mut config: Config, read_timeout: Option<Duration>, token: Option<EksToken>) -> Result<Client> {
+/// The client for everything but streams that upgrade: few connections, time-outs, no retries of its own, a token that is renewed.
+fn client(mut config: Config, token: Option<EksToken>) -> Result<Client> {
+    if config.proxy_url.is_some() {
+        // The library knows every kind of proxy, and speaks HTTP/1.1 through it.
+        return upgradable(config, Some(READ_TIMEOUT), token);
+    }
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    let wrong = |error| cannot_connect(&config, error);
+    let connections = Connections::new(&config, READ_TIMEOUT)?;
+    let stack = MapResultLayer::new(keep_retry_after).layer(connections);
+    let stack = config.extra_headers_layer().map_err(wrong)?.layer(stack);
+    let (base, namespace) = (config.base_uri_layer(), config.default_namespace.clone());
+    Ok(match (token, config.auth_layer().map_err(wrong)?) {
+        (Some(token), _) => {
+            let sign = AsyncFilterLayer::new(move |request| sign_in(token.clone(), request));
+            ClientBuilder::new(base.layer(sign.layer(stack)), namespace).build()
+        }
+        (None, Some(auth)) => ClientBuilder::new(base.layer(auth.layer(stack)), namespace).build(),
+        (None, None) => ClientBuilder::new(base.layer(stack), namespace).build(),
+    })
+}
+
+/// A client whose connections can be upgraded, which HTTP/2 cannot do: the library's own.
+fn upgradable(mut config: Config, read_timeout: Option<Duration>, token: Option<EksToken>) -> Result<Client> {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = read_timeout;
     config.reset_reader_on_write = true;
-    let server = config.cluster_url.to_string();
-    let builder = ClientBuilder::try_from(config)
-        .map_err(|error| Error::config(format!("make a client for the API server {server}")).because(error))?
+    let builder = ClientBuilder::try_from(config.clone())
+        .map_err(|error| cannot_connect(&config, error))?
         .with_layer(&MapResultLayer::new(keep_retry_after));
     let Some(token) = token else { return Ok(builder.build()) };
     let sign = move |request: Request<Body>| sign_in(token.clone(), request);
     // The filter clones what is below it; a buffer can be cloned, the client's stack cannot.
     Ok(builder.with_layer(&BufferLayer::new(256)).with_layer(&AsyncFilterLayer::new(sign)).build())
+}
+
+fn cannot_connect(config: &Config, error: kube::Error) -> Error {
+    Error::config(format!("make a client for the API server {}", config.cluster_url)).because(error)
 }
 
 async fn sign_in(token: EksToken, mut request: Request<Body>) -> Result<Request<Body>, BoxError> {

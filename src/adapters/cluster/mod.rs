@@ -5,6 +5,7 @@ mod argo;
 mod argo_pause;
 mod config_maps;
 mod connect;
+mod connections;
 mod errors;
 mod events;
 mod external_secrets;
