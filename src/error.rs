@@ -177,9 +177,15 @@ impl Error {
     /// Says what was attempted around this error; kind, class, evidence and hints are kept.
     #[must_use]
     pub fn context(self, what: impl Into<String>) -> Self {
-        let mut outer = Self::new(self.0.kind, what).class(self.0.class);
-        outer.0.evidence.clone_from(&self.0.evidence);
-        outer.0.hints.clone_from(&self.0.hints);
+        let outer = Self::new(self.0.kind, what).class(self.0.class);
+        self.told_by(outer)
+    }
+
+    /// `outer`, with this as its cause and with what this saw and advises.
+    #[must_use]
+    pub fn told_by(self, mut outer: Self) -> Self {
+        outer.0.evidence.extend(self.0.evidence.iter().cloned());
+        outer.0.hints.extend(self.0.hints.iter().cloned());
         outer.because(self)
     }
 

@@ -75,7 +75,11 @@ impl Retry {
                 Err(error) => error,
             };
             if !error.is_transient() {
-                return Err(error);
+                // The write before this one may have arrived late: then it is our own that is in the way.
+                return match attempt {
+                    1 => Err(error),
+                    _ => self.read(&mut effect).await.ok().flatten().ok_or(error),
+                };
             }
             let pause = self.pause(attempt, &error);
             log(attempt, pause.unwrap_or_default(), &error);
@@ -172,6 +176,28 @@ mod tests {
             .await;
         assert_eq!(answer.unwrap(), "there");
         assert_eq!(writes.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_arrives_late_is_no_conflict_with_others() {
+        let (writes, looks) = (Cell::new(0), Cell::new(0));
+        let answer = quick()
+            .write(
+                async || {
+                    writes.set(writes.get() + 1);
+                    Err::<&str, _>(if writes.get() == 1 {
+                        reset()
+                    } else {
+                        Error::outside("409").class(Class::Conflict)
+                    })
+                },
+                async || {
+                    looks.set(looks.get() + 1);
+                    Ok((looks.get() == 2).then_some("ours"))
+                },
+            )
+            .await;
+        assert_eq!(answer.unwrap(), "ours");
     }
 
     #[tokio::test]

@@ -31,13 +31,13 @@ pub fn main() -> ExitCode {
     if let Some(code) = stand_in(&name, &args.collect::<Vec<_>>()) {
         return code;
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return told(&Error::internal("start").because(error), Style::plain()),
-    };
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
+    };
+    let runtime = match runtime(&cli) {
+        Ok(runtime) => runtime,
+        Err(error) => return told(&Error::internal("start").because(error), Style::plain()),
     };
     let env = Env::of_process();
     log(&cli.global, &env);
@@ -45,6 +45,16 @@ pub fn main() -> ExitCode {
     // A blocking read that nobody waits for any more (a prompt, a name lookup) must not hold the process.
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+/// The tool mostly waits: its command runs on the main thread, connections and the lock's renewal on one beside it. More would wake each
+/// other for every answer. A world is many servers, and takes what there is.
+fn runtime(cli: &Cli) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if cli.global.rehearse.is_none() && !matches!(cli.command, Command::Rehearse(_)) {
+        builder.worker_threads(1);
+    }
+    builder.enable_all().build()
 }
 
 /// A program of the rehearsal, where we were started under its name.

@@ -113,6 +113,20 @@ impl Quarantined {
         other.digests.iter().all(|(service, digest)| self.digests.get(service) == Some(digest))
     }
 
+    /// With the images and reason that an `earlier` entry of this release has, too: what is taken out twice, service by service,
+    /// stays out.
+    #[must_use]
+    pub fn with(mut self, earlier: Option<Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        for (service, digest) in earlier.digests {
+            self.digests.entry(service).or_insert(digest);
+        }
+        if self.reason.is_empty() {
+            self.reason = earlier.reason;
+        }
+        self
+    }
+
     /// The services whose candidate image is one of these.
     pub fn hits<'a>(&'a self, images: &'a BTreeMap<ServiceName, Digest>) -> impl Iterator<Item = &'a ServiceName> {
         images.iter().filter(|(service, digest)| self.digests.get(*service) == Some(digest)).map(|(service, _)| service)
@@ -122,6 +136,24 @@ impl Quarantined {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_in_quarantine_stays_there() {
+        let digest = |c: char| -> Digest { format!("sha256:{}", c.to_string().repeat(64)).parse().unwrap() };
+        let of = |services: &[(&str, char)]| Quarantined {
+            version: Some(Version::new(1, 2, 0)),
+            digests: services.iter().map(|(name, c)| (name.parse().unwrap(), digest(*c))).collect(),
+            who: "dana@laptop".into(),
+            reason: String::new(),
+            run: "r".parse().unwrap(),
+            at: Timestamp::UNIX_EPOCH,
+            back_to: Version::new(1, 1, 1),
+        };
+        let earlier = Quarantined { reason: "it crashes".into(), ..of(&[("gateway", 'a'), ("auth", 'b')]) };
+        let both = of(&[("auth", 'c'), ("study", 'd')]).with(Some(earlier));
+        assert_eq!(both.digests, of(&[("gateway", 'a'), ("auth", 'c'), ("study", 'd')]).digests);
+        assert_eq!(both.reason, "it crashes");
+    }
 
     #[test]
     fn a_debt_is_written_flat_and_read_again() {

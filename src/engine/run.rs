@@ -389,8 +389,9 @@ impl<'a> Engine<'a> {
         match self.listening(step.act(&facts, &io), heard).await {
             // Ctrl-C at a terminal reaches the programs of a step as well as us: what they broke off is found by the next look.
             Err(error) if error.kind() == Kind::Outside && self.cancel.is_cancelled() => {
-                Err(Error::new(Kind::Interrupted, format!("stopped as asked; in flight: {}", step.title(&facts)))
-                    .because(error))
+                let stopped =
+                    Error::new(Kind::Interrupted, format!("stopped as asked; in flight: {}", step.title(&facts)));
+                Err(error.told_by(stopped))
             }
             acted => acted,
         }

@@ -97,7 +97,9 @@ impl Step for BrokenOff {
 
     fn act<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         self.0.cancel();
-        Box::pin(async { Err(Error::outside("git push was ended by a signal")) })
+        Box::pin(async {
+            Err(Error::outside("git push was ended by a signal").seen("a lock file stayed").hint("rm it"))
+        })
     }
 }
 
@@ -110,6 +112,7 @@ async fn what_a_stop_broke_off_is_a_stop_and_no_failure() {
     assert_eq!(error.kind(), Kind::Interrupted);
     assert_eq!(error.what(), "stopped as asked; in flight: Push the tag");
     assert_eq!(error.causes(), ["git push was ended by a signal"]);
+    assert_eq!((error.evidence(), error.hints()), (&["a lock file stayed".to_owned()][..], &["rm it".to_owned()][..]));
 }
 
 /// What gates and the shared copy both need for a moment, as both sign in to the cluster; a fair lock is handed to who waits

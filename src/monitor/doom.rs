@@ -78,7 +78,7 @@ fn of_container(container: &ContainerState, old_enough: bool, rollout: &Rollout)
 }
 
 fn pull(container: &ContainerState, waiting: &Waiting, old_enough: bool) -> Option<(Doom, String)> {
-    let message = waiting.message.to_ascii_lowercase();
+    let message = without_names(&waiting.message.to_ascii_lowercase(), &container.image.to_ascii_lowercase());
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
     let in_ecr = if container.image.contains(".dkr.ecr.") { " in ECR" } else { "" };
     let cause = if has(&["not found", "manifest unknown", "name unknown", "does not exist", "no such image"]) {
@@ -90,8 +90,10 @@ fn pull(container: &ContainerState, waiting: &Waiting, old_enough: bool) -> Opti
         "forbidden",
         "authorization",
         "no basic auth",
-        "401",
-        "403",
+        "status code: 401",
+        "status code: 403",
+        "status code 401",
+        "status code 403",
     ]) {
         Some(format!("not allowed{in_ecr}"))
     } else if old_enough {
@@ -103,6 +105,14 @@ fn pull(container: &ContainerState, waiting: &Waiting, old_enough: bool) -> Opti
     let image =
         container.image.parse::<ImageRef>().map_or_else(|_| printable(&container.image), |image| short_image(&image));
     Some((Doom::ImagePull, format!("cannot pull {image} ({cause})")))
+}
+
+/// A message without the image and the digests that it names: their digits and words are no reasons.
+fn without_names(message: &str, image: &str) -> String {
+    let named = if image.is_empty() { message.to_owned() } else { message.replace(image, "") };
+    let mut parts = named.split("sha256:");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |said, part| said + part.trim_start_matches(|c: char| c.is_ascii_hexdigit()))
 }
 
 fn start(container: &ContainerState, waiting: &Waiting, old_enough: bool, rollout: &Rollout) -> Option<(Doom, String)> {

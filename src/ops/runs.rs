@@ -107,8 +107,12 @@ async fn take_up(
     report
 }
 
-/// What is out of reach and needed for the rest of a run: staging only as long as nobody has confirmed what is released.
+/// What is out of reach and needed for the rest of a run: staging only as long as nobody has confirmed what is released, and
+/// neither that nor the GitHub API by what may begin without them.
 fn needed(outages: Outages, state: &RunState) -> Option<Error> {
+    if [rollback::VERB, hotfix::ship::VERB].iter().any(|verb| verb.command == state.header.command) {
+        return outages.git.or(outages.argo);
+    }
     let staging = if state.confirmed.is_some() { None } else { outages.staging };
     Outages { staging, ..outages }.any()
 }

@@ -40,7 +40,8 @@ impl Step for Quarantine {
 
     fn act<'a>(&'a self, _facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
-            let entry = Quarantined { at: io.now(), ..self.entry.clone() };
+            let known = self.register.all::<Quarantined>().await?.remove(&self.entry.key());
+            let entry = Quarantined { at: io.now(), ..self.entry.clone() }.with(known);
             self.register.put(&entry.key(), &entry).await?;
             let evidence = Evidence::new(format!("{}; promote refuses them", count(entry.digests.len(), "image")));
             Ok(Act::Done(Done::new(evidence.at(io.now()))))

@@ -13,7 +13,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Builder, Connector, tls};
 use jiff::Timestamp;
 
-use super::errors::{credentials_error, renewal, sdk_error};
+use super::errors::{credentials_error, provider_error, renewal, sdk_error};
 use crate::adapters::retry::Retry;
 use crate::clock::Clock;
 use crate::config::model;
@@ -21,6 +21,8 @@ use crate::error::{Error, Kind, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// A `credential_process` may ask a person for a second factor.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One AWS account, reached by one credential chain; clones share everything.
 #[derive(Clone)]
@@ -145,8 +147,17 @@ impl Aws {
         let Some(provider) = self.0.sdk.credentials_provider() else {
             return Err(credentials_error("find AWS credentials", "the credential chain is empty", self.profile()));
         };
-        let found = provider.provide_credentials().await;
-        let found = found.map_err(|error| credentials_error("find AWS credentials", error, self.profile()))?;
+        let find = async || {
+            let asked = tokio::time::timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials()).await;
+            asked
+                .map_err(|_| {
+                    let limit = CREDENTIALS_TIMEOUT.as_secs();
+                    let why = format!("their source did not answer within {limit} s (does it ask somebody?)");
+                    credentials_error("find AWS credentials", why, self.profile())
+                })?
+                .map_err(|error| provider_error("find AWS credentials", &error, self.profile()))
+        };
+        let found = self.retry().read(find).await?;
         match found.expiry().and_then(|at| Timestamp::try_from(at).ok()) {
             Some(ended) if ended <= Clock::real().wall() => {
                 let ended = format!("they expired at {}", ended.strftime("%F %H:%M UTC"));

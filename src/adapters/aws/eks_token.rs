@@ -29,7 +29,7 @@ struct Inner {
     aws: Aws,
     cluster: String,
     clock: Clock,
-    /// The last token, and when it was made.
+    /// The last token, and until when it is good.
     current: Mutex<Option<(Timestamp, String)>>,
 }
 
@@ -48,8 +48,8 @@ impl EksToken {
     /// When the credentials are missing or have ended.
     pub async fn bearer(&self) -> Result<String> {
         let mut current = self.0.current.lock().await;
-        if let Some((made, token)) = &*current
-            && self.0.clock.wall().duration_since(*made) + SignedDuration::from_mins(2) < VALID_FOR
+        if let Some((until, token)) = &*current
+            && self.0.clock.wall() + SignedDuration::from_mins(2) < *until
         {
             return Ok(token.clone());
         }
@@ -57,9 +57,15 @@ impl EksToken {
         let host = sts_url(self.0.aws.endpoint(), self.0.aws.region());
         let made = self.0.clock.wall();
         let token = token(&credentials, self.0.aws.region(), &self.0.cluster, &host, SystemTime::from(made))?;
-        *current = Some((made, token.clone()));
+        *current = Some((good_until(made, &credentials), token.clone()));
         Ok(token)
     }
+}
+
+/// A token is as good as the credentials that signed it.
+fn good_until(made: Timestamp, credentials: &Credentials) -> Timestamp {
+    let own = made + VALID_FOR;
+    credentials.expiry().and_then(|at| Timestamp::try_from(at).ok()).map_or(own, |ends| own.min(ends))
 }
 
 /// The regional STS endpoint, or the one that is configured.
@@ -101,6 +107,17 @@ fn token(credentials: &Credentials, region: &str, cluster: &str, sts: &str, at: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_ends_with_the_credentials_that_signed_it() {
+        let made: Timestamp = "2025-03-04T09:00:00Z".parse().unwrap();
+        let until = |minutes: i64| {
+            let ends = SystemTime::from(made + SignedDuration::from_mins(minutes));
+            good_until(made, &Credentials::new("AKIDEXAMPLE", "secret", None, Some(ends), "test"))
+        };
+        assert_eq!(until(5), made + SignedDuration::from_mins(5));
+        assert_eq!(until(60), made + VALID_FOR);
+    }
 
     #[test]
     fn the_token_is_a_presigned_url_that_names_the_cluster() {

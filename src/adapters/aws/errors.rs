@@ -52,7 +52,7 @@ where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
 {
     if let Some(cause) = find::<CredentialsError>(&error) {
-        return credentials_error(what, chain(cause), profile);
+        return provider_error(what, cause, profile);
     }
     let Some(response) = error.raw_response() else {
         // Nothing came back: refused, reset, timed out, or no name. (A request that could not be built is a defect of ours.)
@@ -98,6 +98,23 @@ fn classify(status: u16, code: &str, retry_after: Option<Duration>) -> Class {
         409 => Class::Conflict,
         _ => Class::Terminal,
     }
+}
+
+/// Credentials could not be had. What gives them out (an SSO portal, STS, a metadata service) may have a bad moment like
+/// everybody else (aws-credential-types, `ProviderError`: "a 503 from STS").
+pub(super) fn provider_error(what: &str, error: &CredentialsError, profile: Option<&str>) -> Error {
+    let text = chain(error);
+    let low = text.to_lowercase();
+    let moment = ["dispatch failure", "timed out", "timeout", "connection", "status: 5", "throttl", "toomanyrequests"];
+    let passes = match error {
+        CredentialsError::ProviderTimedOut(_) => true,
+        CredentialsError::ProviderError(_) => !low.contains("expired") && moment.iter().any(|sign| low.contains(sign)),
+        _ => false,
+    };
+    if passes {
+        return Error::outside(what).class(Class::Transient { retry_after: None }).because(text);
+    }
+    credentials_error(what, text, profile)
 }
 
 /// Credentials are missing, ended or refused; the hint renews them.

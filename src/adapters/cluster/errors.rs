@@ -39,6 +39,7 @@ pub(in crate::adapters) fn kube_error(what: impl Into<String>, error: kube::Erro
             // An error of our own sign-in layer passes as it is.
             Err(cause) => match cause.downcast::<Error>() {
                 Ok(signing) => signing.context(ours.what()),
+                Err(cause) if cause.is::<kube::client::AuthError>() => sign_in_failed(ours),
                 Err(cause) => connection(ours, &*cause),
             },
         },
@@ -50,6 +51,13 @@ pub(in crate::adapters) fn kube_error(what: impl Into<String>, error: kube::Erro
             ours.because(text)
         }
     }
+}
+
+/// The kubeconfig's own way of signing in failed. Its text may show the program's environment, where people keep secrets.
+fn sign_in_failed(ours: Error) -> Error {
+    ours.class(Class::Denied)
+        .because("the kubeconfig's way to sign in (a program, a token file or a provider) failed")
+        .hint("sign in again, and try: kubectl --context CONTEXT auth whoami")
 }
 
 /// How an answer with this HTTP status may be answered.

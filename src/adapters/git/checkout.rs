@@ -91,6 +91,9 @@ impl Git {
     pub(super) fn program(&self) -> Program {
         let program = Program::new("git")
             .cwd(&self.dir)
+            // A host that takes the connection and then says nothing is given up after this many seconds (git(1)).
+            .env("GIT_HTTP_LOW_SPEED_LIMIT", "100")
+            .env("GIT_HTTP_LOW_SPEED_TIME", "30")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("LC_ALL", "C")
             .env("GIT_OPTIONAL_LOCKS", "0");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::checkout::Git;
 use super::porcelain;
 use crate::domain::Version;
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 
 /// A fetch of a large repository over a slow line; afterwards it is repeated.
 const FETCH_TIMEOUT: Duration = Duration::from_mins(10);
@@ -46,6 +46,11 @@ pub enum Pushed {
     UpToDate,
 }
 
+/// What has taken so long once is not begun again five times: a person decides.
+fn once(error: Error) -> Error {
+    error.class(Class::Terminal)
+}
+
 impl Git {
     /// Brings main and the release tags from the remote: main to `refs/remotes/<remote>/<main>`, tags to a namespace of our
     /// own. Local branches, local tags and the work tree are not touched.
@@ -56,7 +61,7 @@ impl Git {
         let what = format!("git fetch {} {}", self.remote, self.main);
         let fetch = async || {
             let program = self.program().args(options).args([&self.remote, &main, &tags]);
-            let finished = program.timeout(FETCH_TIMEOUT).output().await?;
+            let finished = program.timeout(FETCH_TIMEOUT).output().await.map_err(once)?;
             if finished.success() { Ok(()) } else { Err(porcelain::failed(&what, &finished)) }
         };
         self.retry.read(fetch).await
@@ -72,7 +77,7 @@ impl Git {
         let peeled = format!("{pattern}^{{}}");
         let ask = async || {
             let program = self.program().args(["ls-remote", "--quiet", &self.remote, pattern, &peeled]);
-            let finished = program.timeout(REFS_TIMEOUT).output().await?;
+            let finished = program.timeout(REFS_TIMEOUT).output().await.map_err(once)?;
             if finished.success() { Ok(finished.text()) } else { Err(porcelain::failed(&what, &finished)) }
         };
         let text = self.retry.read(ask).await?;
@@ -107,7 +112,7 @@ impl Git {
         // More than one tag in a push may start no workflow: push.followTags must not add any.
         let options = ["push", "--porcelain", "--atomic", "--no-follow-tags", "--no-recurse-submodules"];
         let program = self.program().args(options).arg(&self.remote).arg(spec);
-        let finished = program.timeout(PUSH_TIMEOUT).output().await?;
+        let finished = program.timeout(PUSH_TIMEOUT).output().await.map_err(once)?;
         porcelain::pushed(name, &finished, self.has_pre_push_hook().await)
     }
 

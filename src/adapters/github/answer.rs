@@ -26,6 +26,8 @@ pub(super) fn unreachable(what: String, error: octocrab::Error) -> Error {
     let error = match error {
         octocrab::Error::Service { source, .. } | octocrab::Error::Other { source, .. } => source,
         octocrab::Error::Hyper { source, .. } => source.into(),
+        // A body that broke off.
+        octocrab::Error::Reqwest { source, .. } => source.without_url().into(),
         other => return Error::internal(what).because(other),
     };
     // What octocrab's own layers failed at lies below the boxed error.
