@@ -195,7 +195,12 @@ fn rehearsed(invocation: &Invocation) -> bool {
 async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
     let started = Stopwatch::start();
     let loaded = loaded(&cli.global, &env)?;
+    let unconfigured = loaded.files.is_empty();
     let mut invocation = invocation(&cli.global, env, loaded);
+    if unconfigured && !matches!(cli.command, Command::Init(_)) {
+        let said = "no gospel-release.yaml from here upward: the built-in settings are used (cd to the repository, or gospel-release init)";
+        invocation.warn(said.to_owned());
+    }
     let json = cli.global.output == Output::Json;
     let style = Style::of_stderr(cli.global.color, &invocation.env);
     let report = match cli.command {
@@ -225,7 +230,7 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
                 terminate_sync: args.terminate_sync || rehearsed,
                 accept_schema: args.accept_schema,
                 takeover: args.takeover,
-                gives_up: None,
+                ..ops::rollback::Options::default()
             };
             ops::rollback::rollback(&mut invocation, &options).await
         }

@@ -141,6 +141,9 @@ pub struct Ended {
     /// Why, in one sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// What was advised then, as it was printed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<String>,
 }
 
 impl RunState {

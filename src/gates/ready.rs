@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 
 use crate::adapters::migrate::{migrations_at, risk};
@@ -28,6 +28,8 @@ pub struct Ready {
     pub digests: BTreeMap<ServiceName, Option<Digest>>,
     /// Why the databases cannot be asked, if they cannot.
     pub databases: std::result::Result<Vec<Database>, String>,
+    /// Past Git, which may be out of reach: what cannot be read of it is said, and is no hindrance.
+    pub past_git: bool,
     /// `--accept-schema`: a person says that the old code can live with the schema.
     pub accept_schema: Option<Waiver>,
 }
@@ -64,11 +66,21 @@ impl Gate for Ready {
 impl Ready {
     async fn look(&self, now: Timestamp) -> Result<Wayback> {
         let (images, pending, secrets) =
-            futures::try_join!(self.images(now), self.schema(), self.looks.secrets(self.commit.as_ref()))?;
-        Ok(Wayback { target: Some(self.target.clone()), images, pending, secrets, applied: true })
+            futures::join!(self.images(now), self.schema(), self.looks.secrets(self.commit.as_ref()));
+        // The cluster has what the pods need; whether Secrets Manager still does is asked where it answers.
+        let (secrets, mut unasked) = match secrets {
+            Ok(secrets) => (secrets, Vec::new()),
+            Err(error) => (Vec::new(), vec![format!("secrets could not be asked for: {error}")]),
+        };
+        let mut pending = pending?;
+        if self.past_git {
+            let unreadable = pending.extract_if(.., |risk| risk.unread);
+            unasked.extend(unreadable.map(|risk| format!("NOT KNOWN whether it runs on {}", risk.said())));
+        }
+        Ok(Wayback { target: Some(self.target.clone()), images, pending, secrets, applied: true, unasked })
     }
 
-    async fn images(&self, now: Timestamp) -> Result<BTreeMap<ServiceName, Vec<(Digest, ImageFate)>>> {
+    async fn images(&self, now: Timestamp) -> BTreeMap<ServiceName, Vec<(Digest, ImageFate)>> {
         let by_name = self.looks.config.service_map();
         let asked: Vec<_> = self
             .digests
@@ -78,7 +90,7 @@ impl Ready {
                 Some(self.looks.images_of(by_name.get(name)?, digests, now))
             })
             .collect();
-        stream::iter(asked).buffer_unordered(CONCURRENCY).try_collect().await
+        stream::iter(asked).buffer_unordered(CONCURRENCY).collect().await
     }
 
     /// The migrations that production has and the target's code does not know.
@@ -97,12 +109,24 @@ impl Ready {
 
     async fn newer_than_target(&self, database: &Database) -> Result<Vec<PendingRisk>> {
         let state = database.state().await?;
-        let Some(commit) = &self.commit else { return Ok(Vec::new()) };
-        let git = &self.looks.git;
-        let known = migrations_at(git, commit, &database.migrations)?.last().map_or(0, |migration| migration.version);
         let has = state.version.unwrap_or(0);
+        let not_known = |why: String| Ok(vec![PendingRisk::not_known_of(&database.service, has, why)]);
+        let git = &self.looks.git;
+        let Some(commit) = &self.commit else {
+            return if has == 0 {
+                Ok(Vec::new())
+            } else {
+                not_known(format!("{} has no release tag to read", self.target))
+            };
+        };
+        let known = migrations_at(git, commit, &database.migrations)?.last().map_or(0, |migration| migration.version);
+        let all = migrations_at(git, &self.head, &database.migrations)?;
+        let highest = all.last().map_or(0, |migration| migration.version);
+        if has > highest.max(known) {
+            return not_known(format!("main, as it is known here, has migrations up to {highest}"));
+        }
         let mut found = Vec::new();
-        for migration in migrations_at(git, &self.head, &database.migrations)? {
+        for migration in all {
             if migration.version <= known || migration.version > has {
                 continue;
             }
@@ -111,6 +135,7 @@ impl Ready {
                 service: database.service.clone(),
                 name: format!("{} {}", migration.version, migration.name),
                 risk: risk(&String::from_utf8_lossy(&sql)),
+                unread: false,
             });
         }
         Ok(found)

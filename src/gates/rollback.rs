@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::adapters::aws::Aws;
+use crate::adapters::aws::{Aws, LifecyclePolicy};
 use crate::adapters::cluster::{ExternalSecrets, Workloads};
 use crate::adapters::git::Git;
 use crate::adapters::migrate::{migrations_at, pending, risk};
@@ -87,7 +87,7 @@ impl Rollback {
         let commit = tag.map(|tag| tag.commit);
         let (images, pending, secrets) =
             futures::try_join!(self.images(now), self.schema(&candidate.commit), self.secrets(commit.as_ref()))?;
-        Ok(Wayback { target: Some(target), images, pending, secrets, applied: false })
+        Ok(Wayback { target: Some(target), images, pending, secrets, applied: false, unasked: Vec::new() })
     }
 
     /// What production runs now, by digest: each image is what a rollback would pull again.
@@ -99,7 +99,7 @@ impl Rollback {
             .iter()
             .map(async |service| {
                 let running = digests_of(&self.config, &self.aws, service, &pods).await?;
-                self.images_of(service, running, now).await
+                Ok::<_, crate::Error>(self.images_of(service, running, now).await)
             })
             .collect();
         stream::iter(asked).buffer_unordered(CONCURRENCY).try_collect().await
@@ -111,15 +111,21 @@ impl Rollback {
         service: &Service,
         digests: BTreeSet<Digest>,
         now: Timestamp,
-    ) -> Result<(ServiceName, Vec<(Digest, ImageFate)>)> {
+    ) -> (ServiceName, Vec<(Digest, ImageFate)>) {
         let repository = self.config.image_of(service);
-        let (policy, infos) = futures::try_join!(
+        let (policy, infos) = futures::join!(
             self.aws.lifecycle_policy(&repository),
-            futures::future::try_join_all(digests.iter().map(|digest| self.aws.exists(&repository, digest)))
-        )?;
-        let policy = policy.unwrap_or_default();
-        let fates = infos.into_iter().map(|info| fate(info.as_ref(), &policy, now));
-        Ok((service.name.clone(), digests.into_iter().zip(fates).collect()))
+            futures::future::join_all(digests.iter().map(|digest| self.aws.exists(&repository, digest)))
+        );
+        let fates = infos.into_iter().map(|info| match (info, &policy) {
+            (Err(error), _) => ImageFate::NotKnown(format!("ECR did not answer: {error}")),
+            (Ok(Some(_)), Err(error)) => {
+                ImageFate::NotKnown(format!("it is in ECR now; how long is not known: {error}"))
+            }
+            (Ok(info), Err(_)) => fate(info.as_ref(), &LifecyclePolicy::default(), now),
+            (Ok(info), Ok(policy)) => fate(info.as_ref(), policy.as_ref().unwrap_or(&LifecyclePolicy::default()), now),
+        });
+        (service.name.clone(), digests.into_iter().zip(fates).collect())
     }
 
     /// The migrations that this release would bring, and which the code we go back to would then meet.
@@ -140,6 +146,7 @@ impl Rollback {
                     service: database.service.clone(),
                     name: format!("{} {}", migration.version, migration.name),
                     risk,
+                    unread: false,
                 });
             }
             Ok::<_, crate::Error>(risks)

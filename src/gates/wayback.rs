@@ -22,8 +22,10 @@ pub(super) struct Wayback {
     /// The migrations that the target's code does not know: the candidate's, or those that production has by now.
     pub pending: Vec<PendingRisk>,
     pub secrets: Vec<SecretFate>,
-    /// Production has those migrations already: they stay.
+    /// Production has those migrations already, and it goes back now: what is there now is enough.
     pub applied: bool,
+    /// What could not be asked, where it is no hindrance.
+    pub unasked: Vec<String>,
 }
 
 /// Whether an image will be there when it is needed.
@@ -31,9 +33,11 @@ pub(super) struct Wayback {
 pub(super) enum ImageFate {
     /// And what the lifecycle policy says about it.
     Kept(String),
-    /// Gone, or about to be deleted.
+    /// It is there, and ECR may delete it any time.
+    Doomed(String),
+    /// Gone.
     Lost(String),
-    /// A rule of a form that we do not know decides.
+    /// Whether it stays, or is there, cannot be told.
     NotKnown(String),
 }
 
@@ -44,19 +48,32 @@ pub(super) struct PendingRisk {
     /// `8 add_bookmarks`.
     pub name: String,
     pub risk: Risk,
+    /// It is not the migration that is of an unknown kind: Git could not be read.
+    pub unread: bool,
 }
 
 impl PendingRisk {
     /// No database can be asked.
     pub fn not_known(why: &str) -> Self {
         let risk = Risk { level: RiskLevel::Unknown, reasons: vec![why.to_owned()] };
-        Self { service: "schema".parse().expect("a DNS label"), name: "its version".into(), risk }
+        Self { service: "schema".parse().expect("a DNS label"), name: "its version".into(), risk, unread: false }
+    }
+
+    /// A database is at a migration, and what that means to the target is not known.
+    pub fn not_known_of(service: &ServiceName, version: i64, why: String) -> Self {
+        let risk = Risk { level: RiskLevel::Unknown, reasons: vec![why] };
+        Self { service: service.clone(), name: format!("migration {version}"), risk, unread: true }
+    }
+
+    /// `auth: migration 3 (v1.1.0 has no release tag to read)`.
+    pub fn said(&self) -> String {
+        format!("{}: {} ({})", self.service, self.name, self.risk.reasons.join("; "))
     }
 
     /// Which migrations are pending could not be told.
     pub fn unreadable(service: &ServiceName, error: &Error) -> Self {
         let risk = Risk { level: RiskLevel::Unknown, reasons: vec![error.to_string()] };
-        Self { service: service.clone(), name: "migrations".into(), risk }
+        Self { service: service.clone(), name: "migrations".into(), risk, unread: false }
     }
 }
 
@@ -66,16 +83,19 @@ pub(super) struct SecretFate {
     pub name: String,
     /// Why it would not be there; `None` when it will.
     pub lost: Option<String>,
+    /// The cluster has it, as it was before.
+    pub stale: bool,
 }
 
 impl SecretFate {
     pub fn gone(key: &str, remote: &str) -> Self {
-        Self { name: key.to_owned(), lost: Some(format!("secret {remote} (for {key}) is not in Secrets Manager")) }
+        let lost = Some(format!("secret {remote} (for {key}) is not in Secrets Manager"));
+        Self { name: key.to_owned(), lost, stale: false }
     }
 
     pub fn there(key: &str, remote: &str, deleted: Option<Timestamp>) -> Self {
         let lost = deleted.map(|_| format!("secret {remote} (for {key}) is scheduled for deletion"));
-        Self { name: key.to_owned(), lost }
+        Self { name: key.to_owned(), lost, stale: false }
     }
 
     /// An ExternalSecret whose newest spec has not arrived; `None` where it has.
@@ -87,7 +107,7 @@ impl SecretFate {
             Some(_) => return None,
         };
         let lost = Some(format!("ExternalSecret {} is not ready: {why}", secret.name));
-        Some(Self { name: secret.name.clone(), lost })
+        Some(Self { name: secret.name.clone(), lost, stale: true })
     }
 }
 
@@ -103,23 +123,23 @@ pub(super) fn fate(info: Option<&ImageInfo>, policy: &LifecyclePolicy, now: Time
             let until = after(pushed, *age);
             if until <= now {
                 let since = clock_time(until);
-                ImageFate::Lost(format!("lifecycle rule {number} has let ECR delete it since {since}"))
+                ImageFate::Doomed(format!("lifecycle rule {number} has let ECR delete it since {since}"))
             } else {
                 ImageFate::Kept(format!("in ECR until {} (lifecycle rule {number})", clock_time(until)))
             }
         }
         (CountType::MoreThan(kept), _) if *kept <= 1 => {
-            ImageFate::Lost(format!("lifecycle rule {number} deletes it as soon as this release pushes a newer image"))
+            ImageFate::Doomed(format!("lifecycle rule {number} deletes it as soon as a newer image is pushed"))
         }
         (CountType::MoreThan(kept), _) => {
             ImageFate::Kept(format!("in ECR; lifecycle rule {number} keeps the newest {kept}"))
         }
-        (CountType::Older(_), None) => {
-            ImageFate::NotKnown(format!("lifecycle rule {number} goes by an age that ECR does not tell"))
-        }
-        (CountType::Other(rule), _) => {
-            ImageFate::NotKnown(format!("lifecycle rule {number} is of a form not known here ({rule})"))
-        }
+        (CountType::Older(_), None) => ImageFate::NotKnown(format!(
+            "it is in ECR now, but lifecycle rule {number} goes by an age that ECR does not tell"
+        )),
+        (CountType::Other(rule), _) => ImageFate::NotKnown(format!(
+            "it is in ECR now, but lifecycle rule {number} is of a form not known here ({rule})"
+        )),
     }
 }
 
@@ -132,9 +152,13 @@ pub(super) fn judge(wayback: &Wayback) -> (Rollback, Checked) {
         return (rollback, Checked::fail(Evidence::new(why)).fix(fix));
     };
     let mut found = Findings::default();
-    found.images(&wayback.images);
+    found.images(&wayback.images, wayback.applied);
     found.schema(&wayback.pending, wayback.applied);
-    found.secrets(&wayback.secrets);
+    found.secrets(&wayback.secrets, wayback.applied);
+    for what in &wayback.unasked {
+        found.fact("not asked", what, None);
+        found.notes.push(printable(what));
+    }
     let Findings { mut evidence, against, unknown, notes, fix, .. } = found;
     if !against.is_empty() {
         evidence.summary = format!("{target} cannot be restored: {}", some(&against));
@@ -145,10 +169,12 @@ pub(super) fn judge(wayback: &Wayback) -> (Rollback, Checked) {
     if !unknown.is_empty() {
         evidence.summary = format!("whether {target} can be restored is not known: {}", some(&unknown));
         let rollback = Rollback { target: Some(target.clone()), usable: false, reasons: unknown };
-        return (
-            rollback,
-            Checked::unknown(evidence).fix("look at these by hand; a way back that is not known is none"),
-        );
+        let fix = if wayback.applied {
+            "look at these by hand; where the old code is known to run on this schema: --accept-schema --reason TEXT"
+        } else {
+            "look at these by hand; a way back that is not known is none"
+        };
+        return (rollback, Checked::unknown(evidence).fix(fix));
     }
     let images = wayback.images.len();
     let said = notes.join(", ");
@@ -180,8 +206,9 @@ impl Findings {
         self.against.push(printable(&why));
     }
 
-    fn images(&mut self, images: &BTreeMap<ServiceName, Vec<(Digest, ImageFate)>>) {
-        let mut kept = 0;
+    /// `now`: they are pulled now, and not some day.
+    fn images(&mut self, images: &BTreeMap<ServiceName, Vec<(Digest, ImageFate)>>, now: bool) {
+        let (mut kept, mut not_known) = (0, 0);
         for (service, found) in images {
             let name = service.as_str();
             match found.as_slice() {
@@ -189,14 +216,23 @@ impl Findings {
                     kept += 1;
                     self.fact(name, &format!("{}: {said}", digest.short()), Some(true));
                 }
-                [(digest, ImageFate::Lost(why))] => {
+                [(digest, fate @ (ImageFate::Doomed(why) | ImageFate::NotKnown(why)))] if now => {
+                    kept += usize::from(matches!(fate, ImageFate::Doomed(_)));
+                    not_known += usize::from(matches!(fate, ImageFate::NotKnown(_)));
+                    self.fact(name, &format!("{}: {why}", digest.short()), None);
+                }
+                [(digest, ImageFate::Doomed(why) | ImageFate::Lost(why))] => {
                     self.fact(name, &format!("{}: {why}", digest.short()), Some(false));
                     let fix = "push the missing image to ECR again, by digest, or protect it from the lifecycle policy";
                     self.against(format!("{name} {}: {why}", digest.short()), fix);
                 }
                 [(digest, ImageFate::NotKnown(why))] => {
-                    self.fact(name, &format!("{}: in ECR now; {why}", digest.short()), None);
-                    self.unknown.push(format!("{name} {}: it is in ECR now, but {why}", digest.short()));
+                    self.fact(name, &format!("{}: {why}", digest.short()), None);
+                    self.unknown.push(format!("{name} {}: {why}", digest.short()));
+                }
+                [] if now => {
+                    self.fact(name, "ECR has no image of its tag", Some(false));
+                    self.against(format!("{name}: ECR has no image of its tag"), "push the missing image to ECR again");
                 }
                 [] => {
                     self.fact(name, "no pod runs it", None);
@@ -213,10 +249,13 @@ impl Findings {
             self.unknown.push("no service's image is known".into());
         }
         self.notes.push(format!("{kept} of {} in ECR", count(images.len(), "image")));
+        if not_known > 0 {
+            self.notes.push(format!("NOT KNOWN of {not_known}"));
+        }
     }
 
     fn schema(&mut self, pending: &[PendingRisk], applied: bool) {
-        for PendingRisk { service, name, risk } in pending {
+        for PendingRisk { service, name, risk, .. } in pending {
             let level = format!("{:?}", risk.level).to_lowercase();
             let reason = risk.reasons.first().map(|reason| format!(": {reason}")).unwrap_or_default();
             let said = format!("{name} is {level}{reason}");
@@ -245,9 +284,11 @@ impl Findings {
         });
     }
 
-    fn secrets(&mut self, secrets: &[SecretFate]) {
+    fn secrets(&mut self, secrets: &[SecretFate], now: bool) {
         for secret in secrets {
             match &secret.lost {
+                // Pods read what the cluster has.
+                Some(why) if now && secret.stale => self.fact(&secret.name, why, None),
                 None => self.fact(&secret.name, "its secret is there", Some(true)),
                 Some(why) => {
                     self.fact(&secret.name, why, Some(false));
@@ -295,7 +336,7 @@ mod tests {
 
     fn pending(level: RiskLevel, reason: &str) -> PendingRisk {
         let risk = Risk { level, reasons: vec![reason.into()] };
-        PendingRisk { service: "auth".parse().unwrap(), name: "4 change_users".into(), risk }
+        PendingRisk { service: "auth".parse().unwrap(), name: "4 change_users".into(), risk, unread: false }
     }
 
     fn wayback() -> Wayback {
@@ -306,6 +347,7 @@ mod tests {
             pending: vec![pending(RiskLevel::Additive, "")],
             secrets: vec![SecretFate::there("CLERK_SECRET_KEY", "gospelib/clerk", None)],
             applied: false,
+            unasked: Vec::new(),
         }
     }
 
@@ -323,6 +365,34 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_gone_some_day_does_not_stop_a_rollback_now() {
+        for fate in [ImageFate::Doomed("rule 5".into()), ImageFate::NotKnown("rule 7".into())] {
+            let mut found = wayback();
+            found.images.insert("auth".parse().unwrap(), vec![(digest('a'), fate)]);
+            assert!(!judged(&found).0.usable);
+            found.applied = true;
+            found.unasked = vec!["its secrets could not be asked".into()];
+            let (rollback, checked) = judged(&found);
+            assert!(rollback.usable, "{:?}", rollback.reasons);
+            assert!(
+                checked.evidence.summary.contains("its secrets could not be asked"),
+                "{}",
+                checked.evidence.summary
+            );
+        }
+        let mut gone = wayback();
+        gone.applied = true;
+        gone.images.insert("auth".parse().unwrap(), Vec::new());
+        assert_eq!(judged(&gone).0.reasons, ["auth: ECR has no image of its tag"]);
+        let mut stale = wayback();
+        let late = SecretFate { name: "gospelib-secrets".into(), lost: Some("not ready".into()), stale: true };
+        stale.secrets.push(late);
+        assert!(!judged(&stale).0.usable);
+        stale.applied = true;
+        assert!(judged(&stale).0.usable);
+    }
+
+    #[test]
     fn without_a_release_there_is_no_way_back() {
         let (rollback, checked) = judged(&Wayback::default());
         assert!(!rollback.usable && rollback.target.is_none());
@@ -337,8 +407,8 @@ mod tests {
         let kept = fate(Some(&pushed(12)), &policy(CountType::Older(Duration::from_secs(30 * 86_400))), now());
         assert_eq!(kept, ImageFate::Kept("in ECR until 2025-03-22 09:00 UTC (lifecycle rule 5)".into()));
         let due = fate(Some(&pushed(12)), &policy(CountType::Older(Duration::from_secs(10 * 86_400))), now());
-        assert!(matches!(due, ImageFate::Lost(_)));
-        assert!(matches!(fate(Some(&pushed(1)), &policy(CountType::MoreThan(1)), now()), ImageFate::Lost(_)));
+        assert!(matches!(due, ImageFate::Doomed(_)));
+        assert!(matches!(fate(Some(&pushed(1)), &policy(CountType::MoreThan(1)), now()), ImageFate::Doomed(_)));
         assert!(matches!(fate(Some(&pushed(1)), &policy(CountType::MoreThan(30)), now()), ImageFate::Kept(_)));
         let unknown = fate(Some(&pushed(1)), &policy(CountType::Other("sinceImagePulled 30".into())), now());
         assert!(matches!(unknown, ImageFate::NotKnown(_)));

@@ -170,6 +170,9 @@ fn a_first_pull_error_is_not_a_failure() {
     assert!(doomed(old).is_some());
     // A registry that is slow or limits us answers again; a back-off without a cause is one only after a while.
     assert!(doomed(waiting("ImagePullBackOff", "Back-off pulling image: 503 Service Unavailable")).is_none());
+    // Digits of a digest are no HTTP status.
+    let named = "Back-off pulling image \"x.dkr.ecr.us-east-1.amazonaws.com/gateway@sha256:403a401f\": toomanyrequests";
+    assert!(doomed(waiting("ImagePullBackOff", named)).is_none());
     let mut silent = waiting("ImagePullBackOff", "Back-off pulling image \"x\"");
     assert!(doomed(silent.clone()).is_none());
     silent.started_at = ago(600);

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::monitor::agreement;
 
 use super::connect::Connected;
+use super::target;
 
 /// The ConfigMap of debts.
 pub const DEBTS: &str = "gospel-release-debts";
@@ -168,7 +169,9 @@ impl Places<'_> {
     fn above(&self, bad: Option<&Version>, quarantined: &BTreeMap<String, Quarantined>) -> Result<Option<String>> {
         let (Some(git), Some(bad)) = (self.git, bad) else { return Ok(Some("not known".into())) };
         let good = |version: &Version| version > bad && !quarantined.contains_key(&version.to_string());
-        let above = git.release_tags()?.into_iter().any(|tag| good(&tag.version));
+        // A tag whose release was rejected or failed brought nothing to production: main's overlay says what was there.
+        let named = target::releases(self.config, git, &[])?;
+        let above = named.iter().any(|past| past.named_at.is_some() && good(&past.version));
         Ok((!above).then(|| format!("no good release above {bad} yet")))
     }
 }
@@ -184,7 +187,8 @@ fn hotfix_of(debt: &Debt) -> Option<&CommitSha> {
 fn close(debt: &Debt) -> String {
     match &debt.kind {
         DebtKind::LiveDiffers | DebtKind::SyncPaused => {
-            "once Git answers, the same again (rollback --direct --to VERSION, or hotfix ship --direct): it commits, and takes sync up"
+            "once Git and Argo CD answer, with the version that runs: gospel-release rollback --direct --pause-sync --to VERSION \
+             (a hotfix: gospel-release hotfix ship --direct); it commits, and takes sync up"
                 .to_owned()
         }
         DebtKind::NotMerged { branch, .. } => {

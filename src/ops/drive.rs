@@ -241,7 +241,7 @@ pub(super) async fn drive_in(
     let result = engine.run(plan).await;
     let changed = engine.state().is_some_and(RunState::changed_the_world);
     let ended = match &result {
-        Ok(()) => Ended { outcome: verb.success.into(), exit: 0, open: false, why: String::new() },
+        Ok(()) => Ended { outcome: verb.success.into(), exit: 0, open: false, why: String::new(), next: Vec::new() },
         Err(error) => engine.state().map_or_else(|| report::ended(error, changed), |state| closing(error, state)),
     };
     let goes_on = changed && ended.open;

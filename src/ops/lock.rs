@@ -138,9 +138,7 @@ impl Held {
     fn looks_dead(&self, state: &LeaseState, observed: &mut Option<(LeaseState, Stopwatch)>) -> Result<bool> {
         match observed {
             Some((before, since)) if before == state => Ok(since.elapsed() >= state.duration.max(self.duration)),
-            Some((before, _)) if before.run == state.run && before.holder == state.holder => {
-                Err(locked(state).seen("it was renewed while we looked: its holder is alive"))
-            }
+            Some((before, _)) if before.run == state.run && before.holder == state.holder => Err(alive(state)),
             _ => {
                 *observed = Some((state.clone(), Stopwatch::start()));
                 Ok(false)
@@ -187,6 +185,14 @@ fn locked(state: &LeaseState) -> Error {
         .hint("gospel-release status shows what it does")
         .hint("if its process is dead: gospel-release resume --takeover goes on with its run")
         .hint("or the same command with --takeover takes its place")
+}
+
+/// The holder works: taking over is not for that.
+fn alive(state: &LeaseState) -> Error {
+    Error::new(Kind::Locked, format!("production is locked by {}", holder(state)))
+        .seen("it was renewed while we looked: its process is alive, and it may be changing production now")
+        .hint("ask its holder to press Ctrl-C once: it stops at the next safe point and gives the lock back")
+        .hint("where nobody is there: end that process (kill -TERM), then the same command again")
 }
 
 fn lost(now: Option<&LeaseState>) -> Error {

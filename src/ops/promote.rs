@@ -20,6 +20,7 @@ use crate::steps;
 use super::connect::{Connected, connect, is_loopback};
 use super::drive::{self, Beside, Verb};
 use super::prepare::{Prepared, choose_version, pending_migrations};
+use super::shared::Runs;
 use super::sheet::Sheet;
 use super::{Invocation, Report, candidate, checklist, debt, guards, lost};
 
@@ -61,7 +62,12 @@ pub async fn promote(invocation: &mut Invocation, options: &Options) -> Report {
     let chosen = choose(invocation, &connected, options).await;
     let (facts, live) = match chosen {
         Ok(chosen) => chosen,
-        Err(error) => return Report::early("promote", Some(world), error),
+        Err(error) => {
+            // A run that was left open explains most of what is in the way, and comes first.
+            let runs = Runs::new(ConfigMaps::new(&connected.production.cluster, &connected.world.namespace));
+            let beside = drive::refuse_beside(&runs).await.err().filter(|error| error.kind() == Kind::Locked);
+            return Report::early("promote", Some(world), beside.unwrap_or(error));
+        }
     };
     let consent = (options.takeover, Beside::Refuse);
     drive::from_the_start(invocation, &connected, VERB, options, facts, consent, async |invocation, facts, _| {
@@ -236,7 +242,11 @@ pub(super) fn deployed(
     let namespace = &config.production.namespace;
     Ok(plan
         .step(steps::Approval::new(github.clone(), config.workflow.clone(), approve))
-        .step(steps::Pipeline { github: github.clone(), workflow: config.workflow.clone() })
+        .step(steps::Pipeline {
+            github: github.clone(),
+            git: Arc::clone(&connected.git),
+            config: Arc::new(config.clone()),
+        })
         .step(steps::ImagesShipped { aws: production.aws.clone(), config: config.clone() })
         .step(steps::OverlayCommit { git: Arc::clone(git), config: config.clone() })
         .step(steps::ArgoSync {

@@ -63,6 +63,7 @@ pub fn ended(error: &Error, changed_the_world: bool) -> Ended {
         // Before anything was changed there is nothing to resume: start again with fresh gates.
         open: changed_the_world || (resumable && kind != Kind::Interrupted),
         why: error.to_string(),
+        next: error.hints().to_vec(),
     }
 }
 

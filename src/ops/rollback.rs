@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapters::cluster::{AppState, ConfigMaps, Events, ExternalSecrets, Logs, Register};
 use crate::adapters::http;
 use crate::config::Config;
-use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version};
+use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version, printable};
 use crate::engine::{Change, Facts, NewImage, Plan, Question, RunState, Shipped};
 use crate::error::{Error, Result};
 use crate::gates;
@@ -48,6 +48,8 @@ pub struct Options {
     pub accept_schema: bool,
     /// The open run that is given up first; found at the start.
     pub gives_up: Option<RunId>,
+    /// What GitHub Actions may still do for it.
+    pub ends: Option<steps::Started>,
     /// Take the lock from a dead holder.
     #[serde(skip)]
     pub takeover: bool,
@@ -57,7 +59,11 @@ pub struct Options {
 pub(super) struct Found {
     pub target: target::Past,
     /// What production runs by version, if it is one.
+    pub runs: Option<Version>,
+    /// What is taken out: what production runs, or what main names and no pod runs yet.
     pub bad: Option<Version>,
+    /// The images of a release that is on its way: main names it, and no pod runs it yet.
+    pub coming: BTreeMap<ServiceName, Digest>,
     /// What pods run, by service; empty for a service whose pods do not say.
     pub live: BTreeMap<ServiceName, BTreeSet<Digest>>,
     /// The affected services, and the target's digests.
@@ -113,7 +119,9 @@ async fn looked(
     }
     warn_of_put_back(invocation, connected, options.direct, |name| found.digests.contains_key(name)).await?;
     let facts = facts(&found, options);
-    let options = Options { gives_up: found.open.as_ref().map(|run| run.header.run.clone()), ..options.clone() };
+    let gives_up = found.open.as_ref().map(|run| run.header.run.clone());
+    let ends = found.open.as_ref().and_then(started);
+    let options = Options { gives_up, ends, ..options.clone() };
     Ok(Some((found, facts, options)))
 }
 
@@ -153,33 +161,93 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
     );
     let (live, all, open, quarantined) = (live?, all?, open?, quarantined?);
     let releases = target::releases(config, &connected.git, &all)?;
-    let (bad, hotfixed) = match one_each(&live) {
+    let named = target::named_now(config, &connected.git)?;
+    let (runs, hotfixed) = match one_each(&live) {
         Some(images) => {
             let runs = Live::of(config, &production.aws, &connected.git, &images).await?;
             // An unfinished hotfix has no version of its own: the release beneath it is what it goes back to.
             let hotfixed = runs.highest.clone().filter(|_| !runs.hotfixed.is_empty());
-            let bad = runs.release.or(runs.highest).filter(|_| runs.hotfixed.is_empty());
-            (bad, hotfixed)
+            let version = runs.release.or(runs.highest).filter(|_| runs.hotfixed.is_empty());
+            (version, hotfixed)
         }
         // In the middle of a rollout, Git says better than pods where it was going.
-        None => (target::named_now(config, &connected.git)?, None),
+        None => (named.clone(), None),
     };
+    let coming = named.filter(|named| runs.as_ref().is_some_and(|runs| runs < named));
+    let bad = coming.clone().or_else(|| runs.clone());
     // A rollback that was left open goes where it was going, and takes out what it was taking out.
     let open = open.into_iter().next_back();
     let going = open.as_ref().filter(|open| open.header.command == VERB.command).map(|open| &open.facts);
     let bad = going.map_or(bad, |going| going.previous.clone());
-    let asked = options.to.as_ref().or(going.and_then(|going| going.version.as_ref()));
+    // Where nothing of what is coming has arrived, what runs is what to go back to.
+    let stays = runs.as_ref().filter(|runs| coming.is_some() && !quarantined.contains_key(&runs.to_string()));
+    let asked = options.to.as_ref().or(going.and_then(|going| going.version.as_ref())).or(stays);
     let before = |version: &Version| match (&bad, &hotfixed) {
         (Some(bad), _) => version < bad,
         (None, Some(base)) => version <= base,
         (None, None) => true,
     };
     let target = target::choose(&releases, asked, before, &quarantined)?;
+    if asked.is_none()
+        && let Some(runs) = &runs
+    {
+        must_be_meant(runs, &target.version, open.as_ref(), &quarantined)?;
+    }
+    // Said twice, it takes nothing out: what it went back to is good.
+    let bad = bad.filter(|bad| *bad != target.version);
     let affected = affected(config, options, &target)?;
     let digests = target::digests(config, &production.aws, &target, &affected).await?;
+    let coming = match releases.iter().find(|past| coming.as_ref() == Some(&past.version)) {
+        Some(past) => target::digests(config, &production.aws, past, &affected).await?,
+        None => BTreeMap::new(),
+    };
+    let coming = coming.into_iter().filter_map(|(name, digest)| Some((name, digest?))).collect();
     let untouched = config.services.iter().map(|service| service.name.clone());
     let untouched = untouched.filter(|name| !affected.contains(name)).collect();
-    Ok(Found { target, bad, live, digests, untouched, app, open })
+    Ok(Found { target, runs, bad, coming, live, digests, untouched, app, open })
+}
+
+/// What production runs is mostly what is to be taken out. Where it was just gone back to, or a newer release has not reached it, one
+/// who is tired may mean something else: he says where to go.
+fn must_be_meant(
+    runs: &Version,
+    target: &Version,
+    open: Option<&RunState>,
+    quarantined: &BTreeMap<String, Quarantined>,
+) -> Result<()> {
+    let further = format!("gospel-release rollback --to {target}");
+    let newer = open.and_then(|open| Some((open, open.version().filter(|version| *version > runs)?)));
+    if let Some((open, version)) = newer {
+        return Err(Error::usage(format!(
+            "production runs {runs}: {version} has not reached it, and there is nothing to take out"
+        ))
+        .seen("Nothing was changed.")
+        .hint(format!("gospel-release abort {}", open.header.run))
+        .hint(format!("where {runs} is the bad one: {further}")));
+    }
+    let gone_back = quarantined.values().find(|entry| entry.back_to == *runs && entry.version.as_ref() > Some(runs));
+    if let Some(entry) = gone_back {
+        let (when, who) = (entry.at.strftime("%Y-%m-%d %H:%M UTC"), printable(&entry.who));
+        return Err(Error::usage(format!(
+            "production went back to {runs} already, from {}, at {when}, by {who}",
+            entry.name()
+        ))
+        .seen("Nothing was changed.")
+        .hint(format!("where {runs} is bad as well: {further}")));
+    }
+    Ok(())
+}
+
+/// The workflow that a run has started, or may have.
+fn started(run: &RunState) -> Option<steps::Started> {
+    if !run.steps.contains_key("tag") {
+        return None;
+    }
+    Some(steps::Started {
+        version: run.facts.version.clone()?,
+        commit: run.facts.candidate.as_ref()?.commit.clone(),
+        run: run.facts.workflow_run.as_ref().map(|run| run.id),
+    })
 }
 
 /// One digest a service, where every service's pods agree.
@@ -242,7 +310,7 @@ fn facts(found: &Found, options: &Options) -> Facts {
     }
 }
 
-/// What production runs of the affected services and the target is not: by its pods, or by the run that was bringing it.
+/// What production runs of the affected services and the target is not: by its pods, by main, or by the run that was bringing it.
 fn bad_images(found: &Found) -> BTreeMap<ServiceName, Digest> {
     let going = found.open.as_ref().filter(|open| open.header.command == VERB.command);
     if let Some(going) = going {
@@ -253,8 +321,8 @@ fn bad_images(found: &Found) -> BTreeMap<ServiceName, Digest> {
     let brought = found.open.as_ref().map(|open| &open.facts.shipped);
     let bad = |(name, target): (&ServiceName, &Option<Digest>)| {
         let shipped = brought.and_then(|shipped| shipped.get(name)).map(|image| &image.digest);
-        let live = found.live.get(name).into_iter().flatten();
-        let bad = shipped.into_iter().chain(live).find(|digest| Some(*digest) != target.as_ref())?;
+        let (coming, live) = (found.coming.get(name), found.live.get(name).into_iter().flatten());
+        let bad = shipped.into_iter().chain(coming).chain(live).find(|digest| Some(*digest) != target.as_ref())?;
         Some((name.clone(), bad.clone()))
     };
     found.digests.iter().filter_map(bad).collect()
@@ -283,6 +351,9 @@ pub(super) fn plan(
         let why = format!("given up by {} for a rollback to {version}", invocation.who());
         plan = plan.step(runs::GiveUp { runs: Runs::new(maps.clone()), run: open.clone(), why });
     }
+    let stop = options.ends.clone().map(|started| {
+        steps::StopRun::new(connected.github.clone(), config.workflow.clone(), config.repository.clone(), started)
+    });
     let commit = steps::ChangeOverlay {
         git: Arc::clone(&connected.git),
         config: Config::clone(&config),
@@ -293,21 +364,23 @@ pub(super) fn plan(
     };
     plan = if options.direct {
         let debts = debts(invocation, options, run);
-        directly(connected, &config, options, plan, &maps, debts)
+        // What runs comes first; what may come later is ended after it.
+        directly(connected, &config, options, plan, &maps, debts).step_if(stop)
     } else {
-        plan.step(steps::FreeArgo {
-            applications: connected.applications.clone(),
-            argo: config.argo.clone(),
-            terminate: options.terminate_sync,
-        })
-        .step(commit.clone())
-        .step(steps::ArgoSync {
-            applications: connected.applications.clone(),
-            git: Arc::clone(&connected.git),
-            argo: config.argo.clone(),
-            terminate: options.terminate_sync,
-            past: Some(format!("gospel-release rollback --direct --pause-sync --to {version}")),
-        })
+        plan.step_if(stop)
+            .step(steps::FreeArgo {
+                applications: connected.applications.clone(),
+                argo: config.argo.clone(),
+                terminate: options.terminate_sync,
+            })
+            .step(commit.clone())
+            .step(steps::ArgoSync {
+                applications: connected.applications.clone(),
+                git: Arc::clone(&connected.git),
+                argo: config.argo.clone(),
+                terminate: options.terminate_sync,
+                past: Some(format!("gospel-release rollback --direct --pause-sync --to {version}")),
+            })
     };
     plan = arrived(connected, &config, |name| facts.shipped.contains_key(name), plan)?;
     if options.direct {
@@ -451,6 +524,7 @@ fn ready(invocation: &Invocation, connected: &Connected, options: &Options, fact
         head: connected.git.main_tip()?,
         digests: facts.change.iter().flat_map(|change| &change.images).map(digest).collect(),
         databases: databases.map_err(|error| error.to_string()),
+        past_git: options.direct,
         accept_schema: waiver,
     })
 }

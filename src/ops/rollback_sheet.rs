@@ -19,15 +19,16 @@ impl Sheet<'_> {
     /// The sheet as text, at most 80 columns where names allow.
     pub fn text(&self, world: &WorldId) -> String {
         let target = &self.found.target;
-        let now = self.found.bad.as_ref().map_or("no one release".to_owned(), ToString::to_string);
+        let now = self.found.runs.as_ref().map_or("no one release".to_owned(), ToString::to_string);
         let mut lines = vec![
             String::new(),
             format!("Roll {} back to {}", self.config.project, target.version),
             format!("  in         {}", world.cluster),
             format!("             namespace {}", world.namespace),
             format!("  runs now   {now}"),
-            format!("  known by   {}", target.known_by()),
         ];
+        lines.extend(self.coming());
+        lines.push(format!("  known by   {}", target.known_by()));
         lines.extend(self.images());
         lines.extend(self.skew());
         lines.push("  schema     stays as it is: down migrations are never run".to_owned());
@@ -38,6 +39,12 @@ impl Sheet<'_> {
         lines.push(format!("  reason     {}", printable(reason)));
         lines.push(String::new());
         sheet(&lines)
+    }
+
+    /// What main names already and no pod runs yet: it is kept from coming.
+    fn coming(&self) -> Option<String> {
+        let bad = self.found.bad.as_ref().filter(|_| !self.found.coming.is_empty())?;
+        Some(format!("  on its way {bad}: {} names it, no pod runs it yet", self.config.repository.main))
     }
 
     fn images(&self) -> Vec<String> {
@@ -71,7 +78,7 @@ impl Sheet<'_> {
             return None;
         }
         let names: Vec<&str> = untouched.iter().map(ServiceName::as_str).collect();
-        let stays = self.found.bad.as_ref().map_or("their images".to_owned(), ToString::to_string);
+        let stays = self.found.runs.as_ref().map_or("their images".to_owned(), ToString::to_string);
         Some(format!("  stays      {} at {stays}: they run beside {}", names.join(", "), self.found.target.version))
     }
 
@@ -99,16 +106,19 @@ impl Sheet<'_> {
         }
     }
 
-    fn open(&self) -> Option<String> {
-        let open = self.found.open.as_ref()?;
+    fn open(&self) -> Vec<String> {
+        let Some(open) = &self.found.open else { return Vec::new() };
         let version = open.version().map_or(String::new(), |version| format!(" {version}"));
         let header = &open.header;
-        Some(format!(
-            "  gives up   run {} ({}{version}, by {}): it is closed as it stands",
-            header.run,
-            header.command,
-            printable(&header.by)
-        ))
+        let by = printable(&header.by);
+        let mut lines = vec![
+            format!("  gives up   run {} ({}{version}, by {by}):", header.run, header.command),
+            "             it is closed as it stands".to_owned(),
+        ];
+        if self.options.ends.is_some() {
+            lines.push(format!("             and its run of {} is ended", self.config.workflow.file));
+        }
+        lines
     }
 }
 

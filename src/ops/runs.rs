@@ -245,7 +245,7 @@ impl Step for GiveUp {
 }
 
 fn aborted(why: String) -> Record {
-    Record::RunEnded(Ended { outcome: "aborted".into(), exit: 0, open: false, why })
+    Record::RunEnded(Ended { outcome: "aborted".into(), exit: 0, open: false, why, next: Vec::new() })
 }
 
 /// The journal here: gone on with where it is whole and as far as the shared copy, else begun from that copy.

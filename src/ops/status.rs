@@ -95,6 +95,14 @@ fn open_run(state: &RunState, takeover: &str, out: &mut Out) -> Result<()> {
     let (run, command, by) = (&state.header.run, &state.header.command, &state.header.by);
     out.line(&format!("open run  {run} {}{version} by {}{next}", printable(command), printable(by)))?;
     out.line(&format!("          {}", outcome(state)))?;
+    // What was advised when it stopped knows more than we do now.
+    let advised = state.ended.as_ref().map_or(&[][..], |ended| &ended.next);
+    for line in advised {
+        out.line(&format!("          next: {}", printable(line)))?;
+    }
+    if advised.iter().any(|line| line.contains("resume")) {
+        return Ok(());
+    }
     out.line(&format!("          gospel-release resume {run}{takeover}"))
 }
 

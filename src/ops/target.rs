@@ -43,15 +43,16 @@ pub fn releases(config: &Config, git: &Git, runs: &[RunState]) -> Result<Vec<Pas
             entry.named_at = Some(change.commit.when);
         }
     }
-    for tag in tags {
+    for tag in tags.iter().cloned() {
         let entry = found.entry(tag.version.clone()).or_insert_with(|| Past::of(tag.version));
         entry.tag = Some(tag.commit);
     }
     for run in runs {
-        let Some(version) = verified(run) else { continue };
+        let Some(version) = verified(run).or_else(|| hotfix_verified(run, &tags)) else { continue };
         let entry = found.entry(version.clone()).or_insert_with(|| Past::of(version.clone()));
         entry.verified_by = Some(run.header.run.to_string());
-        if entry.entries.is_empty() {
+        // A hotfix shipped some services only: what the others were, it does not say.
+        if entry.entries.is_empty() && run.facts.change.as_ref().is_none_or(|change| change.whole) {
             let of = |(service, image): (&ServiceName, &crate::engine::Shipped)| {
                 let tag = Some(version.to_string());
                 (service.clone(), OverlayImage { tag, digest: Some(image.digest.clone()), ..OverlayImage::default() })
@@ -100,6 +101,13 @@ fn verified(run: &RunState) -> Option<&Version> {
     let ended = run.ended.as_ref().filter(|ended| good(&ended.outcome))?;
     let whole = run.facts.change.as_ref().is_none_or(|change| change.whole);
     (ended.exit == 0 && whole).then_some(run.facts.version.as_ref()).flatten()
+}
+
+/// The release that was tagged since on the commit of a hotfix which a run shipped and verified.
+fn hotfix_verified<'a>(run: &RunState, releases: &'a [ReleaseTag]) -> Option<&'a Version> {
+    let shipped = run.ended.as_ref().is_some_and(|ended| ended.outcome == "shipped" && ended.exit == 0);
+    let commit = &run.facts.candidate.as_ref().filter(|_| shipped)?.commit;
+    releases.iter().find(|tag| tag.commit == *commit).map(|tag| &tag.version)
 }
 
 fn overlay_history(config: &Config, git: &Git) -> Result<Vec<PathChange>> {

@@ -70,7 +70,7 @@ impl Step for Approval {
             if let Some(deployment) = self.ours(run.id).await?.filter(|_| !run.is_completed()) {
                 let question = ask(&deployment, &run, facts);
                 if !self.asked.swap(true, Ordering::Relaxed) {
-                    io.say(format!("asks {question}"));
+                    io.announce(&format!("asks {question}"));
                 }
                 return Ok(Probe::NotYet(question));
             }
@@ -143,7 +143,7 @@ fn ask(deployment: &PendingDeployment, run: &Run, facts: &Facts) -> String {
     format!("{} to approve {what}{you} at {}", reviewers(deployment), run.url)
 }
 
-fn reviewers(deployment: &PendingDeployment) -> String {
+pub(super) fn reviewers(deployment: &PendingDeployment) -> String {
     let names: Vec<&str> = deployment.reviewers.iter().map(|reviewer| reviewer.name.as_str()).collect();
     if names.is_empty() { "a reviewer".to_owned() } else { names.join(" or ") }
 }

@@ -43,9 +43,15 @@ impl ArgoSync {
             return Ok(self.running(operation, covers(&self.git, operation.revision.as_deref(), ours).await?, now));
         }
         if !covers(&self.git, app.revision.as_deref(), ours).await? {
-            let deaf = "; it has not taken our refresh: is its application controller running?";
+            // First what a narrow screen must show.
+            let deaf = "Argo CD has not taken our refresh: is its application controller running? ";
             let deaf = if app.refresh_requested { deaf } else { "" };
-            return Ok(Standing::Behind(format!("revision {} is synced{deaf}", short(app.revision.as_deref()))));
+            let synced = short(app.revision.as_deref());
+            return Ok(Standing::Behind(format!(
+                "{deaf}{} at {} (revision {synced} is synced)",
+                app.name,
+                ours.short()
+            )));
         }
         if let Some(operation) = &app.operation
             && covers(&self.git, operation.revision.as_deref(), ours).await?
@@ -53,13 +59,17 @@ impl ArgoSync {
         {
             return Ok(Standing::Failed(format!("{}: {}", operation.phase, operation.message)));
         }
-        if app.sync_status != "Synced" {
+        // Other objects may differ for ever (a field that somebody else owns): our sync is over, and pods are looked at next.
+        let over = app.operation.as_ref().filter(|operation| operation.succeeded());
+        let over = match over {
+            Some(operation) => covers(&self.git, operation.revision.as_deref(), ours).await?,
+            None => false,
+        };
+        if app.sync_status != "Synced" && !over {
             // Where automated sync is off, nobody begins: it was seen at our revision, and that is all.
             let asked = app.auto_sync || app.operation_requested;
-            return Ok(if asked { Standing::Syncing } else { Standing::Behind }(format!(
-                "sync status is {}",
-                app.sync_status
-            )));
+            let said = format!("{} at {} (sync status is {})", app.name, ours.short(), app.sync_status);
+            return Ok(if asked { Standing::Syncing(said) } else { Standing::Behind(said) });
         }
         Ok(Standing::Synced)
     }
@@ -134,8 +144,7 @@ impl Step for ArgoSync {
                         .fact("revision", app.revision.unwrap_or_default(), None);
                     Ok(Probe::Done(Done::new(evidence)))
                 }
-                Standing::Behind(why) => Ok(Probe::NotYet(format!("{} at {} ({why})", app.name, ours.short()))),
-                Standing::Syncing(why) => Ok(Probe::NotYet(why)),
+                Standing::Behind(why) | Standing::Syncing(why) => Ok(Probe::NotYet(why)),
                 Standing::Stuck(_) if self.terminate => Ok(Probe::NotYet("the stuck operation to end".to_owned())),
                 Standing::Stuck(about) => Err(stuck(&app, &about, facts)),
                 Standing::Failed(why) => Err(self.failed(&app, &why, facts)),

@@ -63,7 +63,7 @@ impl Step for CancelRun {
                 if !self.gives_up(io) {
                     return Ok(Probe::NotYet(format!("GitHub to show a run of {} for the tag", self.workflow.file)));
                 }
-                io.say("WARNING: the tag started no run that GitHub shows; look at the Actions page");
+                io.warn("the tag started no run that GitHub shows; look at the Actions page");
                 return Ok(Probe::Done(Done::said("the tag started no run: there is nothing to cancel")));
             };
             if !run.is_completed() {

@@ -140,7 +140,7 @@ impl ChangeOverlay {
         seen.into_iter()
             .fold(refused, Error::seen)
             .hint("have somebody who may bypass the rule run: gospel-release resume --takeover")
-            .hint("or past Git, at once: gospel-release abort, then the same command with --direct")
+            .hint("or past Git, at once, the same command again with --direct --pause-sync: it closes this run")
     }
 }
 

@@ -38,7 +38,7 @@ impl Step for ScanFindings {
                     Err(error) => (format!("not known: {}", printable(&error.to_string())), 0),
                 };
                 if critical > 0 {
-                    io.say(format!("WARNING: {name} has {critical} critical findings; it ships all the same"));
+                    io.warn(format!("{name} has {critical} critical findings; it ships all the same"));
                 }
                 said.push(format!("{name}: {text}"));
                 evidence = evidence.fact(name.as_str(), text, (critical > 0).then_some(false));

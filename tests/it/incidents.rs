@@ -67,6 +67,9 @@ fn bad_release() {
     assert!(world.tags().contains("release/v1.2.0"), "the tag stays");
     assert_eq!(world.told().len(), 1);
     assert!(world.told()[0].to_string().contains("rolled back from v1.2.0 to v1.1.1"), "{:?}", world.told());
+    // The same once more does not go one release further.
+    back(&world, &[]).ended(2).says("went back to v1.1.1 already").says("gospel-release rollback --to v1.1.0");
+    assert_eq!(world.serving(), before);
     // The bad bytes do not come back unseen; the debt is listed until a better release is there.
     world.tool(&["promote", "--yes"]).ended(10).says("quarantine");
     assert_eq!(world.serving(), before);
@@ -104,6 +107,39 @@ fn one_service_goes_back_alone() {
     let mut expected = before.clone();
     expected.insert("gospelib-gateway".into(), old["gospelib-gateway"].clone());
     settled(&world, &expected, &ran);
+}
+
+/// Main names the new release and no pod runs it: what runs is what to go back to, and not what was before it.
+#[test]
+fn a_release_that_has_not_arrived_is_kept_from_coming() {
+    let world = World::serve("argo-stuck", SPEED);
+    let (before, overlay) = (world.serving(), world.file_on_main(OVERLAY));
+    world.tool(&["promote", "--yes"]).ended(11);
+    assert_ne!(world.file_on_main(OVERLAY), overlay);
+    let ran = back(&world, &["--terminate-sync"]);
+    ran.ended(0).says("back to v1.1.1").says("runs now   v1.1.1").says("on its way v1.2.0: main names it");
+    settled(&world, &before, &ran);
+    assert_eq!(world.file_on_main(OVERLAY), overlay, "the overlay is as it was, byte by byte");
+    assert_eq!(world.kept("gospel-release-quarantine"), ["v1.2.0"], "{ran}");
+    world.tool(&["promote", "--yes"]).ended(10).says("quarantine");
+}
+
+/// A workflow run that waits for its approval would deploy the release again, days later.
+#[test]
+fn the_workflow_run_of_a_release_that_is_given_up_is_ended() {
+    let world = World::serve("approval-expired", 600);
+    world.tool(&["promote", "--yes", "--wait-approval", "1s"]).ended(11);
+    let conclusions =
+        || world.workflow_runs("release/v1.2.0").iter().map(|run| run["conclusion"].clone()).collect::<Vec<_>>();
+    assert_eq!(conclusions(), [Value::Null]);
+    let before = world.serving();
+    // What runs is good as far as anybody knows: whoever means it says so.
+    back(&world, &[]).ended(2).says("v1.2.0 has not reached it").says("gospel-release rollback --to v1.1.0");
+    assert_eq!(world.serving(), before);
+    let ran = back(&world, &["--to", "v1.1.0"]);
+    ran.ended(0).says("its run of cd-production.yml is ended").says("has ended (cancelled)");
+    assert_eq!(conclusions(), ["cancelled"], "{ran}");
+    settled(&world, &tagged(&world, "v1.1.0"), &ran);
 }
 
 #[test]

@@ -72,7 +72,8 @@ impl Aws {
         }
         let sdk = loader.load().await;
         let region = sdk.region().map(ToString::to_string).ok_or_else(|| {
-            Error::config("no AWS region is configured").hint("set aws.region in gospel-release.yaml, or AWS_REGION")
+            Error::config("no AWS region is configured")
+                .hint("set production.aws.region (and staging.aws.region) in gospel-release.yaml, or AWS_REGION")
         })?;
         Ok(Self(Arc::new(Inner {
             sts: aws_sdk_sts::Client::new(&sdk),

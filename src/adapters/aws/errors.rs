@@ -131,7 +131,7 @@ pub(super) fn credentials_error(
     if profile.is_some() || session {
         return error.hint(renewal(profile));
     }
-    error.hint("set aws.profile in gospel-release.yaml or AWS_PROFILE, then: aws sso login --profile PROFILE")
+    error.hint("set production.aws.profile (and staging.aws.profile) in gospel-release.yaml, or AWS_PROFILE, then: aws sso login --profile PROFILE")
 }
 
 /// The command that renews a session.
