@@ -197,7 +197,7 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
     let loaded = loaded(&cli.global, &env)?;
     let unconfigured = loaded.files.is_empty();
     let mut invocation = invocation(&cli.global, env, loaded);
-    if unconfigured && !matches!(cli.command, Command::Init(_)) {
+    if unconfigured && !matches!(cli.command, Command::Init(_) | Command::Provision(_) | Command::Runs(_)) {
         let said = "no gospel-release.yaml from here upward: the built-in settings are used (cd to the repository, or gospel-release init)";
         invocation.warn(said.to_owned());
     }

@@ -43,6 +43,8 @@ pub enum SeenEvent {
     Note { text: String },
     /// Something that people should know; nothing stops.
     Warning { text: String },
+    /// `--dry-run`: the sheet that a person would be shown.
+    Sheet { text: String },
     /// `--dry-run`: what would be done.
     WouldAct { id: &'static str, title: String, note: String },
     /// A failed question is asked again.

@@ -19,7 +19,7 @@ pub enum Stage {
     /// Checked at the same time; all must let through.
     Gates(Vec<Box<dyn Gate>>),
     /// Shown and asked, once; what came before has changed nothing.
-    Confirm(Box<dyn Fn(&super::RunState) -> Question + Send + Sync>),
+    Confirm(Box<dyn Fn(&Facts) -> Question + Send + Sync>),
     Step(Box<dyn Step>),
 }
 
@@ -36,7 +36,7 @@ impl Plan {
     }
 
     #[must_use]
-    pub fn confirm(mut self, question: impl Fn(&super::RunState) -> Question + Send + Sync + 'static) -> Self {
+    pub fn confirm(mut self, question: impl Fn(&Facts) -> Question + Send + Sync + 'static) -> Self {
         self.stages.push(Stage::Confirm(Box::new(question)));
         self
     }

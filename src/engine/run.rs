@@ -274,12 +274,18 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    async fn confirm(&mut self, question: &(dyn Fn(&RunState) -> Question + Send + Sync)) -> Result<()> {
-        let Some(book) = &self.book else { return Ok(()) };
+    async fn confirm(&mut self, question: &(dyn Fn(&Facts) -> Question + Send + Sync)) -> Result<()> {
+        let Some(book) = &self.book else {
+            if !self.acts {
+                let text = question(self.facts()).sheet;
+                self.tell(SeenEvent::Sheet { text });
+            }
+            return Ok(());
+        };
         if book.state.confirmed.is_some() {
             return Ok(());
         }
-        let question = question(&book.state);
+        let question = question(&book.state.facts);
         let by = book.by.clone();
         match tokio::task::block_in_place(|| self.listener.ask(&question))? {
             Answer::Refused => Err(Error::usage("not confirmed; nothing was changed")),

@@ -182,8 +182,8 @@ fn locked(state: &LeaseState) -> Error {
         None => error,
     };
     error
-        .hint("gospel-release status shows what it does")
-        .hint("if its process is dead: gospel-release resume --takeover goes on with its run")
+        .hint("what it does: gospel-release status")
+        .hint("if its process is dead, to go on with its run: gospel-release resume --takeover")
         .hint("or the same command with --takeover takes its place")
 }
 

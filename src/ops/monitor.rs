@@ -63,7 +63,7 @@ pub async fn monitor(invocation: &mut Invocation, args: &Args, out: &mut Out, js
         if !wrong.is_empty() {
             let error = Error::new(Kind::Regression, format!("production is outside its limits: {}", wrong[0]));
             let error = wrong.iter().skip(1).fold(error, |error, line| error.seen(line.clone()));
-            return Err(error.hint("gospel-release rollback goes back to the last good release"));
+            return Err(error.hint("to go back to the last good release: gospel-release rollback"));
         }
         if now >= until {
             return known(&seen).map(|()| 0);
@@ -125,7 +125,7 @@ fn known(seen: &Seen) -> Result<()> {
         return Err(unanswered
             .into_iter()
             .fold(error, |error, what| error.seen(format!("{what} could not be asked")))
-            .hint("gospel-release doctor tries each way in"));
+            .hint("to try each way in: gospel-release doctor"));
     }
     if seen.metrics.services.values().any(Sli::has_data) {
         return Ok(());

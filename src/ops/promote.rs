@@ -10,7 +10,7 @@ use crate::adapters::http;
 use crate::config::Config;
 use crate::config::model::Announce;
 use crate::domain::{Digest, ServiceName, Version, WorldKind};
-use crate::engine::{Facts, Plan, Question, RunState};
+use crate::engine::{Facts, Plan, Question};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::databases::Database;
 use crate::monitor::endpoints::Endpoints;
@@ -197,12 +197,20 @@ pub(super) async fn plan(
     let debts = debt::open(connected, &config, invocation.clock.now()).await;
     let summary = prepared.summary();
     let notes = prepared.changes.notes(Some(&config.repository.page()));
+    let world = connected.world.clone();
     let question = {
         let (config, live) = (Arc::clone(&config), live.clone());
-        move |state: &RunState| Question {
-            sheet: Sheet { config: &config, prepared: &prepared, live: &live, migrations: &migrations, debts: &debts }
-                .text(state),
-            phrase: state.version().map(ToString::to_string).unwrap_or_default(),
+        move |facts: &Facts| Question {
+            sheet: Sheet {
+                world: &world,
+                config: &config,
+                prepared: &prepared,
+                live: &live,
+                migrations: &migrations,
+                debts: &debts,
+            }
+            .text(facts),
+            phrase: facts.version.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     };
     let plan = Plan::new("promote")

@@ -343,7 +343,7 @@ pub(super) fn plan(
     let question = {
         let sheet = found.map(|found| Sheet { found: &found, options, config: &config }.text(&connected.world));
         let phrase = version.to_string();
-        move |_: &RunState| Question { sheet: sheet.clone().unwrap_or_default(), phrase: phrase.clone() }
+        move |_: &Facts| Question { sheet: sheet.clone().unwrap_or_default(), phrase: phrase.clone() }
     };
     let mut plan = Plan::new(VERB.command).gates(vec![Box::new(ready)]).confirm(question);
     let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);

@@ -141,7 +141,7 @@ async fn planned_again(
 ) -> Result<(Verb, Plan)> {
     if !state.is_open() {
         return Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(state)))
-            .hint("gospel-release promote begins a new one"));
+            .hint("to begin a new one: gospel-release promote"));
     }
     settings_of(invocation, state)?;
     let (verb, plan) = plan_again(invocation, connected, state, args).await?;

@@ -1,8 +1,8 @@
 //! The release sheet: what a person reads before typing the version.
 
 use crate::config::Config;
-use crate::domain::{Changes, Digest, ServiceName, Version, count, printable, short_digest, wrapped};
-use crate::engine::{Facts, RunState};
+use crate::domain::{Changes, Digest, ServiceName, Version, WorldId, count, printable, short_digest, wrapped};
+use crate::engine::Facts;
 use crate::error::{Result, chain};
 
 use super::debt;
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 /// What the sheet is written from.
 pub struct Sheet<'a> {
+    pub world: &'a WorldId,
     pub config: &'a Config,
     pub prepared: &'a Prepared,
     /// What production runs now.
@@ -30,8 +31,7 @@ const SHOWN: usize = 8;
 impl Sheet<'_> {
     /// The sheet as text, at most 80 columns where names allow.
     #[must_use]
-    pub fn text(&self, state: &RunState) -> String {
-        let facts = &state.facts;
+    pub fn text(&self, facts: &Facts) -> String {
         let mut out = String::new();
         let mut line = |text: &str| {
             for line in wrapped(text.trim_end(), WIDTH, 13) {
@@ -42,8 +42,8 @@ impl Sheet<'_> {
         let version = facts.version.as_ref().map(ToString::to_string).unwrap_or_default();
         line("");
         line(&format!("Release {version} of {}", self.config.project));
-        line(&format!("  to         {}", state.header.world.cluster));
-        line(&format!("             namespace {}", state.header.world.namespace));
+        line(&format!("  to         {}", self.world.cluster));
+        line(&format!("             namespace {}", self.world.namespace));
         line(&format!("  after      {}", self.after(facts.previous.as_ref())));
         line(&format!("  commit     {}", self.commit(facts)));
         self.changes().iter().for_each(|text| line(text));

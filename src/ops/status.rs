@@ -100,7 +100,7 @@ fn open_run(state: &RunState, takeover: &str, out: &mut Out) -> Result<()> {
     for line in advised {
         out.line(&format!("          next: {}", printable(line)))?;
     }
-    if advised.iter().any(|line| line.contains("resume")) {
+    if advised.iter().any(|line| line.contains("gospel-release resume") || line.contains("gospel-release abort")) {
         return Ok(());
     }
     out.line(&format!("          gospel-release resume {run}{takeover}"))

@@ -250,6 +250,37 @@ mod tests {
     }
 
     #[test]
+    fn a_hotfix_that_was_shipped_verifies_the_release_that_was_tagged_on_it() {
+        let commit = "a".repeat(40);
+        let state = |outcome: &str| -> RunState {
+            let candidate = serde_json::json!({ "commit": commit, "images": {} });
+            serde_json::from_value(serde_json::json!({
+                "header": {
+                    "run": "r", "command": "hotfix ship", "project": "p", "tool": "0.1.0", "steps": [], "plan_hash": "",
+                    "world": { "kind": "rehearsal", "cluster": "c", "namespace": "n", "repository": "o/n" },
+                    "by": "dana@laptop", "started_at": "2025-03-04T09:00:00Z", "config": null,
+                },
+                "facts": { "candidate": candidate },
+                "ended": { "outcome": outcome, "exit": 0, "open": false },
+                "seq": 2,
+            }))
+            .unwrap()
+        };
+        let tag = |commit: &str| ReleaseTag {
+            version: Version::new(1, 1, 2),
+            tag: "release/v1.1.2".into(),
+            commit: commit.parse().unwrap(),
+            annotated: true,
+            tagger: None,
+            when: None,
+            message: None,
+        };
+        assert_eq!(hotfix_verified(&state("shipped"), &[tag(&commit)]), Some(&Version::new(1, 1, 2)));
+        assert_eq!(hotfix_verified(&state("shipped"), &[tag(&"b".repeat(40))]), None);
+        assert_eq!(hotfix_verified(&state("failed"), &[tag(&commit)]), None);
+    }
+
+    #[test]
     fn the_newest_verified_release_below_the_current_one_is_chosen() {
         let all = [past("v1.2.0", true, true), past("v1.1.1", true, false), past("v1.1.0", true, true)];
         assert_eq!(chosen(&all, "v1.2.0", &[]).unwrap(), "v1.1.0");

@@ -39,6 +39,7 @@ impl Approval {
             return Err(Error::outside(format!("{} rejected the deployment{comment}", approval.user))
                 .seen(format!("workflow run {}", run.url))
                 .seen("Nothing was deployed. The tag stays: a release tag is never moved or reused.")
+                .hint("this release is over: gospel-release abort")
                 .hint("fix what the reviewer found on main, let it soak, and promote a new version"));
         }
         let evidence = Evidence::new(format!("approved by {}{comment}", approval.user)).link(run.url.clone());

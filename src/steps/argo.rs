@@ -208,7 +208,7 @@ fn stuck(app: &AppState, about: &str, facts: &Facts) -> Error {
     Error::new(Kind::Waiting, format!("{}: {about}, and blocks our sync", app.name))
         .class(Class::NeedsHuman)
         .seen(super::still_serves(facts))
-        .hint("gospel-release resume --terminate-sync ends that operation and goes on")
+        .hint("to end that operation and go on: gospel-release resume --terminate-sync")
 }
 
 fn short(revision: Option<&str>) -> &str {

@@ -145,7 +145,7 @@ impl BuildImages {
             .class(Class::NeedsHuman)),
             (None, _) => Err(Error::outside(format!("ECR does not show {repository}:{}", commit.hotfix_tag()))
                 .class(Class::Transient { retry_after: None })
-                .hint("gospel-release resume looks again")),
+                .hint("to look again: gospel-release resume")),
             _ => Ok(()),
         }
     }

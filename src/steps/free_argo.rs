@@ -49,7 +49,7 @@ impl Step for FreeArgo {
                 return Err(Error::new(Kind::Waiting, format!("{}: {about}, and blocks ours", app.name))
                     .class(Class::NeedsHuman)
                     .seen(super::still_serves(facts))
-                    .hint("gospel-release resume --terminate-sync ends that operation and goes on"));
+                    .hint("to end that operation and go on: gospel-release resume --terminate-sync"));
             }
             Ok(Probe::NotYet(format!("{about} to end")))
         })

@@ -66,7 +66,7 @@ impl Step for ProductionHealth {
     fn overdue(&self, waited_for: &str) -> Error {
         Error::new(Kind::TimedOut, format!("production is not healthy: {waited_for}"))
             .seen("The new pods are ready and serve.")
-            .hint("gospel-release rollback goes back")
-            .hint("gospel-release resume looks again")
+            .hint("to go back: gospel-release rollback")
+            .hint("to look again: gospel-release resume")
     }
 }

@@ -67,7 +67,7 @@ impl Step for PauseSync {
                 };
                 return Err(Error::new(Kind::Waiting, format!("{} syncs by itself: {how}", app.name))
                     .class(Class::NeedsHuman)
-                    .hint("gospel-release resume --pause-sync pauses it (a debt until Git and production agree)"));
+                    .hint("to pause it (a debt until Git and production agree): gospel-release resume --pause-sync"));
             }
             Ok(Probe::NotYet("automated sync is on".to_owned()))
         })

@@ -107,7 +107,7 @@ impl Step for Pipeline {
 
     fn overdue(&self, waited_for: &str) -> Error {
         Error::new(crate::Kind::TimedOut, format!("the workflow is still at {waited_for}"))
-            .hint("gospel-release resume goes on waiting")
+            .hint("to go on waiting: gospel-release resume")
     }
 }
 

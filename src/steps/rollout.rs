@@ -183,7 +183,7 @@ impl Step for Rollout {
     fn overdue(&self, waited_for: &str) -> Error {
         Error::new(Kind::TimedOut, format!("the rollout did not finish: {waited_for}"))
             .seen("Old pods keep serving until new ones are ready.")
-            .hint("gospel-release resume goes on waiting")
-            .hint("gospel-release rollback goes back")
+            .hint("to go on waiting: gospel-release resume")
+            .hint("to go back: gospel-release rollback")
     }
 }

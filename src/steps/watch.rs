@@ -164,5 +164,5 @@ fn regressed(seen: Vec<String>, facts: &Facts) -> Error {
         .fold(error, Error::seen)
         .seen("Before and after are compared with fixed limits: there is no control group.")
         .hint(super::way_back(facts))
-        .hint("or, if this is not the release's doing: gospel-release resume goes on watching")
+        .hint("or, if this is not the release's doing, to go on watching: gospel-release resume")
 }

@@ -85,6 +85,10 @@ impl Listener for Lines {
             self.wait(id, words::waiting(note, *since, *until));
             return;
         }
+        if let Event::Seen(SeenEvent::Sheet { text }) = event {
+            text.lines().for_each(stderr_line);
+            return;
+        }
         if let Event::Seen(SeenEvent::Looking { whom }) = event {
             match whom.as_slice() {
                 [] => self.waiting = None,

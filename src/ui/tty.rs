@@ -109,6 +109,7 @@ impl Listener for Tty {
             Event::Seen(SeenEvent::GateStarted { id, title } | SeenEvent::StepStarted { id, title }) => {
                 self.start(id, title);
             }
+            Event::Seen(SeenEvent::Sheet { text }) => text.lines().for_each(|line| self.print(line)),
             Event::Seen(SeenEvent::Looking { whom }) if whom.is_empty() => self.stop(LOOKING),
             Event::Seen(SeenEvent::Looking { whom }) => {
                 let text = words::looking(whom);

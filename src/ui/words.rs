@@ -125,7 +125,8 @@ fn said(seen: &SeenEvent) -> Option<(Mark, String)> {
     match seen {
         SeenEvent::Looking { .. } | SeenEvent::GateStarted { .. } | SeenEvent::StepActing { .. } => None,
         SeenEvent::StepStarted { id, title } => Some((Mark::Doing, format!("{id:<12} {}", printable(title)))),
-        SeenEvent::Waiting { .. } => None,
+        // Shown as it is, by each listener.
+        SeenEvent::Waiting { .. } | SeenEvent::Sheet { .. } => None,
         SeenEvent::Progress { id, note } => Some((Mark::Note, format!("{id:<12} {}", printable(note)))),
         SeenEvent::PartStarted { .. } => None,
         SeenEvent::PartEnded { id, ok, note, .. } => {

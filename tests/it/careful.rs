@@ -90,6 +90,48 @@ fn doctor_asks_the_pages_that_people_open() {
 }
 
 #[test]
+fn a_dry_run_shows_the_sheet_and_what_would_be_done() {
+    let world = World::serve("clean", 3600);
+    let (refs, serving) = (world.refs(), world.serving());
+    let ran = world.tool(&["promote", "--dry-run"]);
+    ran.ended(0)
+        .says("Release v1.2.0 of gospelib")
+        .says("way back   v1.1.1: usable")
+        .says("would: Database migrations");
+    let ran = world.tool(&["rollback", "--dry-run", "--service", "gateway"]);
+    ran.ended(0)
+        .says("Roll gospelib back to v1.1.0")
+        .says("runs now   v1.1.1")
+        .says("they run beside v1.1.0")
+        .says("would:");
+    assert_eq!((world.refs(), world.serving()), (refs, serving));
+}
+
+#[test]
+fn what_was_left_open_says_what_was_advised() {
+    let world = World::serve("argo-stuck", 3600);
+    world.tool(&["promote", "--yes"]).ended(11);
+    world
+        .tool(&["status"])
+        .ended(0)
+        .says("next: to end that operation and go on: gospel-release resume --terminate-sync");
+    // And it comes before anything else that is in the way.
+    world.tool(&["promote", "--yes", "--set", "staging.namespace=elsewhere"]).ended(13).says("is unfinished");
+}
+
+#[test]
+fn that_there_is_no_configuration_is_said() {
+    let world = World::serve("clean", 3600);
+    let empty = tempfile::tempdir().expect("a directory");
+    let mut tool = std::process::Command::new(env!("CARGO_BIN_EXE_gospel-release"));
+    tool.args(["status"]).current_dir(empty.path()).env_clear().env("HOME", empty.path());
+    let ran = Running::start(tool).end();
+    ran.says("no gospel-release.yaml from here upward").says("gospel-release init");
+    assert_ne!(ran.exit, 0);
+    assert_eq!(world.lock_holder(), "");
+}
+
+#[test]
 fn a_first_release_is_the_first() {
     let world = World::serve("clean", 3600);
     let tags = world.tags();

@@ -250,9 +250,9 @@ fn plan(
     let (git, github) = (&connected.git, &connected.github);
     let changes = changes(connected, base, commit)?;
     let sheet = found.map(|found| Sheet { found: &found, options, config: &config }.text(&connected.world));
-    let question = move |state: &RunState| Question {
+    let question = move |facts: &Facts| Question {
         sheet: sheet.clone().unwrap_or_default(),
-        phrase: state.version().map(ToString::to_string).unwrap_or_default(),
+        phrase: facts.version.as_ref().map(ToString::to_string).unwrap_or_default(),
     };
     let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);
     let plan = Plan::new(VERB.command)

@@ -294,7 +294,7 @@ fn plan(
     let question = {
         let sheet = found.map(|found| Sheet { found: &found, options, config: &config }.text(&connected.world));
         let phrase = name.to_string();
-        move |_: &RunState| Question { sheet: sheet.clone().unwrap_or_default(), phrase: phrase.clone() }
+        move |_: &Facts| Question { sheet: sheet.clone().unwrap_or_default(), phrase: phrase.clone() }
     };
     let gates = gates(invocation, connected, options, commit)?;
     let mut plan = Plan::new(VERB.command).gates(gates).confirm(question);

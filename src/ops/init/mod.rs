@@ -29,7 +29,7 @@ pub fn init(invocation: &mut Invocation, args: &Args, out: &mut Out, json: bool)
     let path = root.join(FILE);
     if path.exists() && !args.force && !invocation.dry_run {
         return Err(Error::usage(format!("{} is there already", path.display()))
-            .hint("gospel-release init --dry-run prints what would be written")
+            .hint("to see what would be written: gospel-release init --dry-run")
             .hint("--force replaces it"));
     }
     let draft = look::look(&git, &root, &invocation.config.github.api)?;

@@ -138,7 +138,7 @@ impl Step for AfterApply {
                 return Ok(Act::Waiting { note: format!("{}: {}{more}", first.about, first.said) });
             }
             if !checks.patch.is_empty() || !checks.by_hand.is_empty() {
-                io.say("the outputs suggest a change of the configuration: gospel-release provision check shows it");
+                io.say("the outputs suggest a change of the configuration: to see it: gospel-release provision check");
             }
             Ok(Act::Done(Done::new(checks.evidence().at(io.now()))))
         })
@@ -146,8 +146,8 @@ impl Step for AfterApply {
 
     fn overdue(&self, waited_for: &str) -> Error {
         Error::new(Kind::TimedOut, format!("everything was applied, and not all is as it should be: {waited_for}"))
-            .hint("gospel-release provision check shows all of it")
-            .hint("gospel-release resume looks again")
+            .hint("to see all of it: gospel-release provision check")
+            .hint("to look again: gospel-release resume")
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) fn none_unfinished(invocation: &Invocation) -> Result<()> {
     let error =
         Error::new(Kind::Locked, format!("run {run} of provision apply by {} is unfinished", open.state.header.by));
     let error = open.said.into_iter().fold(error, Error::seen);
-    Err(error.hint(format!("gospel-release resume {run} (looks on, or says what it left, and closes it)")))
+    Err(error.hint(format!("to look on, or to hear what it left and close it: gospel-release resume {run}")))
 }
 
 /// The run that is meant, where it is one of `provision apply`.
@@ -141,7 +141,7 @@ fn over(state: &RunState) -> Result<()> {
         return Ok(());
     }
     Err(Error::usage(format!("run {} is over ({})", state.header.run, runs::outcome(state)))
-        .hint("gospel-release provision plan begins anew"))
+        .hint("to begin anew: gospel-release provision plan"))
 }
 
 /// The run to be closed, where it is one of `provision apply`: its state, and what stands of it, in lines.
@@ -156,7 +156,7 @@ pub fn abort(invocation: &Invocation, run: Option<&RunId>) -> Result<Option<RunS
     let Standing::Running(pid) = open.standing else { return Ok(Some(open.state)) };
     let error = Error::new(Kind::Locked, format!("run {run} cannot be closed: Terraform works in it"));
     let error = open.said.iter().map(|line| printable(line)).fold(error, Error::seen);
-    let error = error.hint(format!("gospel-release resume {run} looks on; Ctrl-C there asks Terraform to stop"));
+    let error = error.hint(format!("to look on (Ctrl-C there asks Terraform to stop): gospel-release resume {run}"));
     Err(match pid {
         Some(pid) => error.hint(format!("or ask it to stop from here: kill -INT {pid}")),
         None => error,

@@ -202,7 +202,7 @@ pub(super) fn plan(
         by: invocation.who(),
         manner: invocation.manner.clone(),
     };
-    let question = move |_: &RunState| Question { sheet: sheet.clone(), phrase: phrase.clone() };
+    let question = move |_: &Facts| Question { sheet: sheet.clone(), phrase: phrase.clone() };
     Ok(Plan::new(VERB.command).confirm(question).step(applying).step(second).step(after))
 }
 

@@ -58,7 +58,7 @@ pub async fn drift(invocation: &mut Invocation, out: &mut Out, output: Output) -
         return Ok(0);
     }
     Err(Error::new(Kind::Drift, differs.join(", and "))
-        .hint("gospel-release provision plan shows what applying the configuration would make of it"))
+        .hint("what applying the configuration would make of it: gospel-release provision plan"))
 }
 
 fn block(drift: &[Change], outputs: &[OutputChange], directory: &str) -> Block {
