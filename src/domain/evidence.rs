@@ -20,6 +20,9 @@ pub struct Evidence {
     /// Where a person looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
+    /// The step is over, and what it is for is not: somebody must still do it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_open: bool,
 }
 
 /// One thing that came back: which object, what about it.
@@ -55,6 +58,12 @@ impl Evidence {
     #[must_use]
     pub fn link(mut self, link: impl Into<String>) -> Self {
         self.link = Some(link.into());
+        self
+    }
+
+    #[must_use]
+    pub fn left_open(mut self) -> Self {
+        self.left_open = true;
         self
     }
 

@@ -99,6 +99,11 @@ impl Done {
         Self::new(Evidence::new(summary))
     }
 
+    /// Over, and not done: the run goes on without it, and somebody must still do it.
+    pub fn left(summary: impl Into<String>) -> Self {
+        Self::new(Evidence::new(summary).left_open())
+    }
+
     #[must_use]
     pub fn learn(mut self, fact: Fact) -> Self {
         self.facts.push(fact);

@@ -131,9 +131,9 @@ pub(super) fn fate(info: Option<&ImageInfo>, policy: &LifecyclePolicy, now: Time
         (CountType::MoreThan(kept), _) if *kept <= 1 => {
             ImageFate::Doomed(format!("lifecycle rule {number} deletes it as soon as a newer image is pushed"))
         }
-        (CountType::MoreThan(kept), _) => {
-            ImageFate::Kept(format!("in ECR; lifecycle rule {number} keeps the newest {kept}"))
-        }
+        (CountType::MoreThan(kept), _) => ImageFate::Kept(format!(
+            "in ECR; lifecycle rule {number} keeps the newest {kept} (how many are newer was not counted)"
+        )),
         (CountType::Older(_), None) => ImageFate::NotKnown(format!(
             "it is in ECR now, but lifecycle rule {number} goes by an age that ECR does not tell"
         )),

@@ -27,6 +27,14 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
+/// The lines of a log that say why it ended: from the last error line on, at most `most` of them; the last ones where there is no such.
+#[must_use]
+pub fn telling(lines: &[String], most: usize) -> &[String] {
+    let tail = lines.len().saturating_sub(most);
+    let from = lines.iter().rposition(|line| is_error(line)).unwrap_or(tail).min(tail);
+    &lines[from..(from + most).min(lines.len())]
+}
+
 /// A line without what differs from one occurrence to the next: quoted text becomes `<text>`, UUIDs `<uuid>`, hex ids of 7 digits
 /// and more `<hex>`, numbers `<n>`. Two lines with the same fingerprint report the same thing.
 #[must_use]
@@ -134,6 +142,19 @@ fn normalise_word(word: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_is_shown_and_not_only_the_end_of_its_stack() {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let log =
+            lines("listening\npanic: nil dereference\n\ngoroutine 1 [running]:\nmain.main()\n/src/main.go:41\nexit");
+        assert_eq!(telling(&log, 3), lines("panic: nil dereference\n\ngoroutine 1 [running]:"));
+        // An error at the very end is shown with what led to it.
+        let late = lines("a\nb\nerror: no such table");
+        assert_eq!(telling(&late, 2), lines("b\nerror: no such table"));
+        assert_eq!(telling(&lines("a\nb\nc"), 2), lines("b\nc"));
+        assert!(telling(&[], 5).is_empty());
+    }
 
     #[test]
     fn what_differs_is_replaced() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::domain::{WorldId, duration};
+use crate::domain::{WorldId, duration, printable};
 use crate::engine::{Ended, Facts, GateState, RunState, StepState};
 use crate::error::{Error, Kind};
 
@@ -182,6 +182,14 @@ impl Report {
         }
         if self.outcome == "shipped" {
             out.push_str("\nnext: gospel-release hotfix finish (release tag, merge to main)");
+        }
+        let open: Vec<&Value> = self.steps.iter().filter(|step| step["evidence"]["left_open"] == true).collect();
+        for step in &open {
+            let text = |value: &Value| printable(value.as_str().unwrap_or_default());
+            out.push_str(&format!("\nleft open: {}: {}", text(&step["title"]), text(&step["evidence"]["summary"])));
+        }
+        if !open.is_empty() {
+            out.push_str("\nnext: gospel-release status");
         }
         if let Some(path) = &self.evidence {
             out.push_str(&format!("\nevidence: {path}"));

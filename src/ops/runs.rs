@@ -37,7 +37,7 @@ async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Resu
             let run = state.header.run.clone();
             Box::pin(find(invocation, runs, Some(&run))).await
         }
-        None => Err(Error::usage("no run was left open; there is nothing to resume").hint("gospel-release promote")),
+        None => Err(Error::usage("no run was left open").hint("what there is: gospel-release runs list")),
     }
 }
 

@@ -102,7 +102,7 @@ impl ChangeOverlay {
     async fn fetched(&self) -> Result<Option<Done>> {
         match self.git.fetch().await {
             Ok(()) => Ok(None),
-            Err(error) if self.later => Ok(Some(Done::said(format!("left for later: {error}")))),
+            Err(error) if self.later => Ok(Some(Done::left(format!("left for later: {error}")))),
             Err(error) => Err(error),
         }
     }
@@ -194,7 +194,7 @@ impl Step for ChangeOverlay {
             match self.commit(facts, io).await {
                 Ok(done) => Ok(Act::Done(done)),
                 Err(error) if self.later && (error.is_transient() || error.classified() == Class::NeedsHuman) => {
-                    Ok(Act::Done(Done::said(format!("left for later: {error}"))))
+                    Ok(Act::Done(Done::left(format!("left for later: {error}"))))
                 }
                 Err(error) => Err(error),
             }

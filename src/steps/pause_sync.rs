@@ -123,16 +123,16 @@ impl Step for ResumeSync {
     fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
             let Ok(app) = self.application().await else {
-                return Ok(Probe::Done(Done::said("Argo CD cannot be asked; see gospel-release status")));
+                return Ok(Probe::Done(Done::left("Argo CD cannot be asked; see gospel-release status")));
             };
             if app.auto_sync {
                 return Ok(Probe::Done(Done::said("automated sync is on")));
             }
             let Some(commit) = &facts.overlay_commit else {
-                return Ok(Probe::Done(Done::said("stays paused until Git agrees: a debt, see gospel-release status")));
+                return Ok(Probe::Done(Done::left("stays paused until Git agrees: a debt, see gospel-release status")));
             };
             if let Some(differing) = agreement::differing_said(&self.config, &self.git, &self.workloads).await? {
-                return Ok(Probe::Done(Done::said(format!(
+                return Ok(Probe::Done(Done::left(format!(
                     "stays paused: it would put back {differing}, which differs from main; see gospel-release status"
                 ))));
             }
@@ -140,7 +140,7 @@ impl Step for ResumeSync {
                 return Ok(Probe::NotYet("automated sync is paused".to_owned()));
             }
             if self.patience.is_over(SEES_WITHIN, io) {
-                return Ok(Probe::Done(Done::said(format!(
+                return Ok(Probe::Done(Done::left(format!(
                     "stays paused: Argo CD has not seen {}; a debt, see gospel-release status",
                     commit.short()
                 ))));

@@ -50,7 +50,7 @@ fn on_the_remote(commit: &CommitSha) -> Done {
 }
 
 fn left(error: &Error) -> Done {
-    Done::said(format!("left for later: {error}"))
+    Done::left(format!("left for later: {error}"))
 }
 
 impl Step for PushBranch {

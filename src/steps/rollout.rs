@@ -14,7 +14,12 @@ use crate::config::Config;
 use crate::domain::{Digest, Evidence, ServiceName, printable};
 use crate::engine::{BoxFuture, Done, Effect, Fact, Facts, Probe, Step, StepIo};
 use crate::error::{Error, Kind, Result};
+use crate::monitor::fingerprint::telling;
 use crate::monitor::pods::{Diagnosis, Expected, Overview, diagnose};
+
+/// Lines of a sick pod's log that are read, and that are shown.
+const LOG_READ: u32 = 60;
+const LOG_SHOWN: usize = 5;
 
 /// Waits for the rollout; fails as soon as a pod says that it cannot come up.
 pub struct Rollout {
@@ -77,15 +82,15 @@ impl Rollout {
         let crashed = pod.restarts() > 0;
         let (events, lines) = futures::join!(
             self.events.about("Pod", &pod.name, 2),
-            self.logs.tail(&pod.name, Some(service.as_str()), 5, crashed),
+            self.logs.tail(&pod.name, Some(service.as_str()), LOG_READ, crashed),
         );
         let mut seen = Vec::new();
         // Symptoms are extra: where they cannot be had, the diagnosis stands without them.
         for event in events.unwrap_or_default() {
             seen.push(format!("event {}: {}: {}", pod.name, event.reason, printable(&event.message)));
         }
-        for line in lines.unwrap_or_default() {
-            seen.push(format!("log {}: {}", pod.name, printable(&line)));
+        for line in telling(&lines.unwrap_or_default(), LOG_SHOWN) {
+            seen.push(format!("log {}: {}", pod.name, printable(line)));
         }
         seen
     }

@@ -51,7 +51,7 @@ impl StopRun {
     fn goes_on(&self, io: &StepIo, why: &str) -> Probe {
         let actions = format!("{}/actions", self.repository.page());
         io.warn(format!("{why}; it may deploy {} again: end it at {actions}", self.started.version));
-        Probe::Done(Done::said(why.to_owned()))
+        Probe::Done(Done::left(why.to_owned()))
     }
 }
 

@@ -81,7 +81,8 @@ fn recorded(record: &Record, state: Option<&RunState>) -> Vec<(Option<Mark>, Str
         // Shown as "→ …" when the step begins; the intent itself is for the journal.
         Record::StepIntent { .. } => Vec::new(),
         Record::StepDone { step, title, evidence, .. } => {
-            let mut out = vec![(Some(Mark::Good), format!("{step:<12} {}", printable(&headline(title, evidence))))];
+            let mark = if evidence.left_open { Mark::Warn } else { Mark::Good };
+            let mut out = vec![(Some(mark), format!("{step:<12} {}", printable(&headline(title, evidence))))];
             out.extend(facts(evidence, false));
             out
         }

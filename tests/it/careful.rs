@@ -99,11 +99,7 @@ fn a_dry_run_shows_the_sheet_and_what_would_be_done() {
         .says("way back   v1.1.1: usable")
         .says("would: Database migrations");
     let ran = world.tool(&["rollback", "--dry-run", "--service", "gateway"]);
-    ran.ended(0)
-        .says("Roll gospelib back to v1.1.0")
-        .says("runs now   v1.1.1")
-        .says("they run beside v1.1.0")
-        .says("would:");
+    ran.ended(0).says("Roll gospelib back to v1.1.0").says("runs now   v1.1.1").says("they run beside").says("would:");
     assert_eq!((world.refs(), world.serving()), (refs, serving));
 }
 

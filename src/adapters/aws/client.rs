@@ -118,7 +118,7 @@ impl Aws {
         let Some(pinned) = &self.0.settings.account else {
             let found = &identity.account;
             return Err(Error::config(format!("no AWS account is pinned; the credentials are of account {found}"))
-                .hint(format!("if that is the right one, set aws.account: \"{found}\" in gospel-release.yaml")));
+                .hint(format!("if that is the right one, set aws.account: \"{found}\" under production (or staging) in gospel-release.yaml")));
         };
         if *pinned == identity.account {
             return Ok(identity);
@@ -129,7 +129,7 @@ impl Aws {
         );
         Err(error.seen(format!("signed in as {}", identity.arn)).hint(match self.profile() {
             Some(profile) => format!("check profile {profile}: aws sts get-caller-identity --profile {profile}"),
-            None => "select the right profile (aws.profile, or AWS_PROFILE), or correct aws.account".to_owned(),
+            None => "select the right profile (aws.profile, or AWS_PROFILE), or correct aws.account under production (or staging)".to_owned(),
         }))
     }
 

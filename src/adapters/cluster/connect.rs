@@ -81,7 +81,7 @@ impl Cluster {
             (None, true) => (from_kubeconfig(settings).await?, None, None),
             (None, false) => {
                 return Err(Error::config("no cluster is configured")
-                    .hint("set cluster.eks and cluster.arn, or cluster.kubeconfig and cluster.context")
+                    .hint("set cluster.eks and cluster.arn, or cluster.kubeconfig and cluster.context, under production (or staging)")
                     .hint("the current context of kubectl is never used by default"));
             }
         };
@@ -196,10 +196,10 @@ async fn describe_pinned(aws: &Aws, name: &str, pinned: Option<&str>) -> Result<
             format!("EKS cluster {name} is {found}, and {pinned} is configured"),
         )
         .hint(
-            "use the credentials and region of the configured cluster, or correct cluster.arn in gospel-release.yaml",
+            "use the credentials and region of the configured cluster, or correct cluster.arn under production (or staging) in gospel-release.yaml",
         )),
         None => Err(Error::config(format!("EKS cluster {name} is not pinned; it is {found}"))
-            .hint(format!("if that is the right one, set cluster.arn: {found} in gospel-release.yaml"))),
+            .hint(format!("if that is the right one, set cluster.arn: {found} under production (or staging) in gospel-release.yaml"))),
     }
 }
 
@@ -223,10 +223,10 @@ async fn pinned_uid(cluster: &Inner, settings: &model::Cluster) -> Result<String
             format!("the cluster at {server} is kube-system:{uid}, and kube-system:{pinned} is configured"),
         )
         .hint(
-            "select the configured cluster (cluster.kubeconfig, cluster.context), or correct cluster.kube_system_uid",
+            "select the configured cluster (cluster.kubeconfig, cluster.context), or correct cluster.kube_system_uid under production (or staging)",
         )),
         None => Err(Error::config(format!("the cluster at {server} is not pinned; its kube-system has uid {uid}"))
-            .hint(format!("if that is the right one, set cluster.kube_system_uid: {uid} in gospel-release.yaml"))),
+            .hint(format!("if that is the right one, set cluster.kube_system_uid: {uid} under production (or staging) in gospel-release.yaml"))),
     }
 }
 
