@@ -180,7 +180,9 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
     let going = open.as_ref().filter(|open| open.header.command == VERB.command).map(|open| &open.facts);
     let bad = going.map_or(bad, |going| going.previous.clone());
     // Where nothing of what is coming has arrived, what runs is what to go back to.
-    let stays = runs.as_ref().filter(|runs| coming.is_some() && !quarantined.contains_key(&runs.to_string()));
+    let known = |version: &Version| releases.iter().any(|past| past.version == *version);
+    let good = |version: &Version| known(version) && !quarantined.contains_key(&version.to_string());
+    let stays = runs.as_ref().filter(|runs| coming.is_some() && good(runs));
     let asked = options.to.as_ref().or(going.and_then(|going| going.version.as_ref())).or(stays);
     let before = |version: &Version| match (&bad, &hotfixed) {
         (Some(bad), _) => version < bad,

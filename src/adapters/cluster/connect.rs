@@ -19,7 +19,7 @@ use tower::filter::AsyncFilterLayer;
 use tower::util::MapResultLayer;
 use tower::{BoxError, Layer};
 
-use super::connections::Connections;
+use super::connections::{Connections, cannot_connect};
 use super::errors::{Throttled, kube_error};
 use crate::adapters::aws::{Aws, ClusterInfo, EksToken};
 use crate::adapters::retry::Retry;
@@ -337,7 +337,7 @@ fn client(mut config: Config, token: Option<EksToken>) -> Result<Client> {
         return upgradable(config, Some(READ_TIMEOUT), token);
     }
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    let wrong = |error| cannot_connect(&config, error);
+    let wrong = |error: kube::Error| cannot_connect(&config, error.into());
     let connections = Connections::new(&config, READ_TIMEOUT)?;
     let stack = MapResultLayer::new(keep_retry_after).layer(connections);
     let stack = config.extra_headers_layer().map_err(wrong)?.layer(stack);
@@ -359,16 +359,12 @@ fn upgradable(mut config: Config, read_timeout: Option<Duration>, token: Option<
     config.read_timeout = read_timeout;
     config.reset_reader_on_write = true;
     let builder = ClientBuilder::try_from(config.clone())
-        .map_err(|error| cannot_connect(&config, error))?
+        .map_err(|error| cannot_connect(&config, error.into()))?
         .with_layer(&MapResultLayer::new(keep_retry_after));
     let Some(token) = token else { return Ok(builder.build()) };
     let sign = move |request: Request<Body>| sign_in(token.clone(), request);
     // The filter clones what is below it; a buffer can be cloned, the client's stack cannot.
     Ok(builder.with_layer(&BufferLayer::new(256)).with_layer(&AsyncFilterLayer::new(sign)).build())
-}
-
-fn cannot_connect(config: &Config, error: kube::Error) -> Error {
-    Error::config(format!("make a client for the API server {}", config.cluster_url)).because(error)
 }
 
 async fn sign_in(token: EksToken, mut request: Request<Body>) -> Result<Request<Body>, BoxError> {

@@ -64,8 +64,11 @@ struct Silent(Duration);
 impl Connections {
     /// To the server of `config`, past its proxy; nothing is opened yet. `silence`: the longest time without a word.
     pub(super) fn new(config: &Config, silence: Duration) -> Result<Self> {
-        let more = (1..CONNECTIONS).map(|_| Lane::new(config, silence, true)).collect::<Result<_>>()?;
-        let first = Lane::new(config, silence, false)?;
+        // Once: a kubeconfig's certificate may come from a program that takes its time, or asks somebody.
+        let tls = config.rustls_client_config().map_err(|error| cannot_connect(config, error.into()))?;
+        let lane = |only_http2| Lane::new(config, tls.clone(), silence, only_http2);
+        let more = (1..CONNECTIONS).map(|_| lane(true)).collect::<Result<_>>()?;
+        let first = lane(false)?;
         Ok(Self(Arc::new(Inner { first, more, multiplexes: OnceLock::new(), silence })))
     }
 }
@@ -104,15 +107,11 @@ impl Inner {
 }
 
 impl Lane {
-    fn new(config: &Config, silence: Duration, only_http2: bool) -> Result<Self> {
-        let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
-            Error::config(format!("make a client for the API server {}", config.cluster_url)).because(error)
-        };
-        let tls = config.rustls_client_config().map_err(|error| wrong(error.into()))?;
+    fn new(config: &Config, tls: rustls::ClientConfig, silence: Duration, only_http2: bool) -> Result<Self> {
         let mut https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         if let Some(name) = &config.tls_server_name {
-            let name =
-                name.clone().try_into().map_err(|error: rustls::pki_types::InvalidDnsNameError| wrong(error.into()))?;
+            let name = rustls::pki_types::ServerName::try_from(name.clone());
+            let name = name.map_err(|error| cannot_connect(config, error.into()))?;
             https = https.with_server_name_resolver(FixedServerNameResolver::new(name));
         }
         let mut tcp = HttpConnector::new();
@@ -135,6 +134,10 @@ impl Lane {
     fn renew(&self) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = open(&self.connector, self.only_http2);
     }
+}
+
+pub(super) fn cannot_connect(config: &Config, error: BoxError) -> Error {
+    Error::config(format!("make a client for the API server {}", config.cluster_url)).because(error)
 }
 
 /// A client without a connection yet. A network that went away without a word (a closed laptop, a load balancer that forgot us) is
