@@ -174,9 +174,10 @@ impl Program {
 
     /// As [`Program::output`], and `hear` gets each line of both streams as it comes. Dropped half way, the program is killed with
     /// everything that it started.
-    pub async fn streamed(self, mut hear: impl FnMut(&str) + Send) -> Result<Finished> {
+    pub async fn streamed(mut self, mut hear: impl FnMut(&str) + Send) -> Result<Finished> {
         let shown = self.shown();
-        let mut child = self.command().process_group(0).spawn().map_err(|error| self.cannot_start(error))?;
+        self.apart = true;
+        let mut child = self.command().spawn().map_err(|error| self.cannot_start(error))?;
         let mut group = Group(child.id());
         let feed = feed(self.stdin, child.stdin.take());
         let mut out = lines(child.stdout.take());
@@ -264,9 +265,10 @@ impl Program {
     ///
     /// It has a process group of its own, so that a Ctrl-C at the terminal reaches us alone. When `cancel` is set, or its time is
     /// over, it is interrupted (SIGINT), once, and waited for: a program that holds a lock elsewhere must be able to give it back.
-    pub async fn follow(self, cancel: &CancellationToken, mut hear: impl FnMut(Heard<'_>)) -> Result<Finished> {
+    pub async fn follow(mut self, cancel: &CancellationToken, mut hear: impl FnMut(Heard<'_>)) -> Result<Finished> {
         let shown = self.shown();
-        let mut child = self.command().process_group(0).spawn().map_err(|error| self.cannot_start(error))?;
+        self.apart = true;
+        let mut child = self.command().spawn().map_err(|error| self.cannot_start(error))?;
         let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
         let interrupt = || {
             if let Some(pid) = pid {

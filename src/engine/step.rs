@@ -124,12 +124,12 @@ pub struct StepIo {
 }
 
 impl StepIo {
-    /// Tells what is going on, in one line; shown, never journalled.
     /// Tells what must stay on the screen: a link that somebody needs, a question that was asked.
     pub fn announce(&self, note: &str) {
         self.tell(SeenEvent::Note { text: format!("{:<12} {note}", self.id) });
     }
 
+    /// Tells what is going on, in one line; shown, never journalled.
     pub fn say(&self, note: impl Into<String>) {
         self.tell(SeenEvent::Progress { id: self.id, note: note.into() });
     }

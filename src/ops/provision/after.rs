@@ -138,7 +138,7 @@ impl Step for AfterApply {
                 return Ok(Act::Waiting { note: format!("{}: {}{more}", first.about, first.said) });
             }
             if !checks.patch.is_empty() || !checks.by_hand.is_empty() {
-                io.say("the outputs suggest a change of the configuration: to see it: gospel-release provision check");
+                io.say("the outputs suggest a change of the configuration; to see it: gospel-release provision check");
             }
             Ok(Act::Done(Done::new(checks.evidence().at(io.now()))))
         })
