@@ -38,7 +38,7 @@ pub struct Rollback {
     #[arg(long)]
     pub accept_schema: bool,
 
-    /// Take over the lock of a run whose holder is dead
+    /// Have the run that holds the lock stopped: a live one at its next safe point, and a dead one's lock is taken
     #[arg(long)]
     pub takeover: bool,
 }

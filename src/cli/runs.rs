@@ -24,6 +24,8 @@ pub struct Resume {
 }
 
 /// Close a run without finishing it; what it changed stays as it is
+///
+/// A run that goes on elsewhere is asked to stop at its next safe point first, if it is named.
 #[derive(Debug, Clone, Args)]
 pub struct Abort {
     /// The run [default: the last unfinished one]

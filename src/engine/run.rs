@@ -22,6 +22,12 @@ pub trait Shared: Send + Sync {
     fn save<'a>(&'a self, state: &'a RunState) -> BoxFuture<'a, Result<()>>;
     /// Fails with [`Kind::Locked`] when the lock is no longer ours.
     fn still_ours(&self) -> BoxFuture<'_, Result<()>>;
+    /// Who asked from elsewhere that the run stops, and what for.
+    fn stop_asked_by(&self) -> Option<String> {
+        None
+    }
+    /// Whether a person is asked something just now: nothing is in flight, and nobody needs to wait for the answer.
+    fn rest(&self, _resting: bool) {}
 }
 
 /// No shared copy: for runs whose cluster does not exist yet.
@@ -191,7 +197,13 @@ impl<'a> Engine<'a> {
         if !self.cancel.is_cancelled() {
             return Ok(());
         }
-        Err(Error::new(Kind::Interrupted, format!("stopped as asked; in flight: {in_flight}")))
+        Err(self.stopped(in_flight))
+    }
+
+    fn stopped(&self, in_flight: &str) -> Error {
+        let by = self.book.as_ref().and_then(|book| book.shared.stop_asked_by());
+        let asked = by.map_or("stopped as asked".to_owned(), |by| format!("stopped as asked by {by}"));
+        Error::new(Kind::Interrupted, format!("{asked}; in flight: {in_flight}"))
     }
 
     fn intended(&self, step: &str) -> bool {
@@ -286,8 +298,12 @@ impl<'a> Engine<'a> {
             return Ok(());
         }
         let question = question(&book.state.facts);
-        let by = book.by.clone();
-        match tokio::task::block_in_place(|| self.listener.ask(&question))? {
+        let (by, shared) = (book.by.clone(), book.shared);
+        shared.rest(true);
+        let answer = tokio::task::block_in_place(|| self.listener.ask(&question));
+        shared.rest(false);
+        self.stop_if_asked("nothing")?;
+        match answer? {
             Answer::Refused => Err(Error::usage("not confirmed; nothing was changed")),
             answer => self.record(Record::Confirmed { answer, by }).await,
         }
@@ -373,7 +389,7 @@ impl<'a> Engine<'a> {
         let looking = step.probe(&facts, &io);
         tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(self.stop_if_asked(&step.title(&facts)).err().unwrap_or_else(stopped)),
+            () = cancel.cancelled() => Err(self.stopped(&step.title(&facts))),
             found = self.listening(looking, heard) => found,
         }
     }
@@ -395,9 +411,7 @@ impl<'a> Engine<'a> {
         match self.listening(step.act(&facts, &io), heard).await {
             // Ctrl-C at a terminal reaches the programs of a step as well as us: what they broke off is found by the next look.
             Err(error) if error.kind() == Kind::Outside && self.cancel.is_cancelled() => {
-                let stopped =
-                    Error::new(Kind::Interrupted, format!("stopped as asked; in flight: {}", step.title(&facts)));
-                Err(error.told_by(stopped))
+                Err(error.told_by(self.stopped(&step.title(&facts))))
             }
             acted => acted,
         }
@@ -456,10 +470,6 @@ impl<'a> Engine<'a> {
         }
         Ok(())
     }
-}
-
-fn stopped() -> Error {
-    Error::new(Kind::Interrupted, "stopped as asked")
 }
 
 /// An error is the verdict "unknown", with the error as evidence.

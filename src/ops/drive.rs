@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use crate::adapters::cluster::{ConfigMaps, Leases};
+use crate::adapters::cluster::ConfigMaps;
 use crate::domain::{RunId, WorldId};
 use crate::engine::{Ended, Engine, Fact, Facts, Header, Journal, Plan, Record, RunDir, RunState, SeenEvent, Shared};
 use crate::error::{Error, Kind, Result};
 
 use super::connect::Connected;
+use super::lock::Taker;
 use super::shared::{Claim, Runs};
 use super::{Invocation, Report, credentials, evidence, lock, report};
 
@@ -39,7 +40,7 @@ struct Begun {
 
 /// Takes the lock, looks for unfinished runs, and makes the journal.
 async fn begin(
-    invocation: &Invocation,
+    invocation: &mut Invocation,
     connected: &Connected,
     verb: Verb,
     options: Value,
@@ -47,11 +48,13 @@ async fn begin(
     (takeover, beside): (bool, Beside),
 ) -> Result<Begun> {
     let run = invocation.new_run_id()?;
-    let namespace = &invocation.config.production.namespace;
-    let leases = Leases::new(&connected.production.cluster, namespace);
-    let duration = invocation.config.lock.lease;
-    let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, takeover).await?;
-    let runs = Runs::new(ConfigMaps::new(&connected.production.cluster, namespace));
+    let cluster = &connected.production.cluster;
+    let taker = Taker::of(invocation, cluster, &run);
+    if takeover {
+        lock::make_way(&taker, None, |text| invocation.note(text)).await?;
+    }
+    let lock = lock::acquire(taker).await?;
+    let runs = Runs::new(ConfigMaps::new(cluster, &invocation.config.production.namespace));
     let claim = runs.claim(lock, None);
     let started = async {
         if beside == Beside::Refuse {
@@ -71,6 +74,16 @@ async fn begin(
             Err(error)
         }
     }
+}
+
+/// Has the run of somebody else stopped that is in the way of going back, dead or alive, before anything is looked at: what it
+/// brings to its next safe point still changes the world.
+pub(super) async fn make_way(invocation: &mut Invocation, connected: &Connected, verb: Verb) -> Result<()> {
+    if invocation.dry_run {
+        return Ok(());
+    }
+    let taker = Taker::of(invocation, &connected.production.cluster, &invocation.new_run_id()?);
+    lock::make_way(&taker, Some(verb.command), |text| invocation.note(text)).await
 }
 
 /// What a run is started with, but for its plan.

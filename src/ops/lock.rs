@@ -1,15 +1,35 @@
 //! Whose turn it is: the Lease in the production namespace, held and renewed while a run goes on.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::adapters::cluster::{LeaseState, LeaseWrite, Leases};
+use crate::adapters::cluster::{Cluster, LeaseState, LeaseWrite, Leases};
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::RunId;
+use crate::domain::{RunId, printable};
 use crate::error::{Error, Kind, Result};
+
+use super::Invocation;
+
+/// How long a holder that is alive is waited for, once it was asked to stop.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Who takes the Lease, and for what.
+pub struct Taker {
+    pub leases: Leases,
+    pub clock: Clock,
+    /// `user@host`.
+    pub who: String,
+    pub run: RunId,
+    /// How long a renewal holds.
+    pub duration: Duration,
+    /// Ends what we do at its next safe point: a signal sets it, and we do where somebody asks for it through the Lease.
+    pub cancel: CancellationToken,
+}
 
 /// The Lease, held. Dropping it stops renewing; [`Lock::release`] gives it back.
 pub struct Lock {
@@ -18,33 +38,130 @@ pub struct Lock {
 }
 
 struct Held {
-    leases: Leases,
-    clock: Clock,
-    who: String,
-    run: RunId,
-    duration: Duration,
-    /// The Lease as we last wrote or saw it; `None` once it is somebody else's.
+    by: Taker,
+    /// The Lease as we last wrote or saw it; `None` once it is not ours any more.
     now: Mutex<Option<LeaseState>>,
+    /// Who asked us to stop.
+    asked: OnceLock<String>,
+    /// Nothing is in flight: a person is being asked something, and may be at lunch.
+    resting: AtomicBool,
 }
 
-/// Takes the Lease for `run`. `takeover`: also from a holder that does not renew it for a whole lease duration.
+/// Takes the Lease, if nobody holds it.
 ///
 /// # Errors
 /// [`Kind::Locked`] naming holder and run.
-pub async fn acquire(
-    leases: Leases,
-    clock: &Clock,
-    who: String,
-    run: &RunId,
-    duration: Duration,
-    takeover: bool,
-) -> Result<Lock> {
-    let held = Held { leases, clock: clock.clone(), who, run: run.clone(), duration, now: Mutex::new(None) };
-    let state = held.take(takeover).await?;
-    *held.now.lock().await = Some(state);
+pub async fn acquire(by: Taker) -> Result<Lock> {
+    let state = take(&by).await?;
+    let held = Held { by, now: Mutex::new(Some(state)), asked: OnceLock::new(), resting: AtomicBool::new(false) };
     let held = Arc::new(held);
     let renewer = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&held))));
     Ok(Lock { held, _renewer: renewer })
+}
+
+async fn take(by: &Taker) -> Result<LeaseState> {
+    loop {
+        let Some(state) = by.leases.get().await? else {
+            match by.leases.create(&by.write(0)).await {
+                Err(error) if error.is_conflict() => continue,
+                other => return other,
+            }
+        };
+        if state.holder.is_some() {
+            return Err(locked(&state));
+        }
+        match by.leases.update(&by.write(state.transitions + 1), &state.resource_version).await {
+            Err(error) if error.is_conflict() || error.is_not_found() => {}
+            other => return other,
+        }
+    }
+}
+
+/// Clears the way for [`acquire`]. A holder is dead when *we* saw its Lease unchanged for a full duration (clocks of two machines
+/// are not compared), and then the Lease is given back for it. One that is alive is asked to stop at its next safe point where
+/// `ask` says what for, and waited for.
+///
+/// # Errors
+/// [`Kind::Locked`] where the holder is alive, and is not asked or does not stop.
+pub async fn make_way(by: &Taker, ask: Option<&str>, mut say: impl FnMut(String)) -> Result<()> {
+    let Some(first) = by.leases.get().await?.filter(|state| state.holder.is_some()) else { return Ok(()) };
+    say(match ask {
+        Some(_) => format!("{} has the lock: asked to stop at the next safe point, and waited for", holder(&first)),
+        None => format!("{} has the lock: watched for {} s", holder(&first), first.duration.as_secs()),
+    });
+    let (begun, mut unchanged, mut seen) = (Stopwatch::start(), Stopwatch::start(), first.clone());
+    loop {
+        if let Some(what) = ask.filter(|_| seen.stop_asked_by.is_none()) {
+            by.ask(&seen, what).await?;
+        }
+        tokio::select! {
+            () = by.cancel.cancelled() => return Err(Error::new(Kind::Interrupted, "stopped as asked; nothing was changed")),
+            () = tokio::time::sleep(by.duration / 10) => {}
+        }
+        match by.leases.get().await? {
+            // Given back, or somebody was faster: whoever wants it now is told so.
+            Some(state) if !state.is_same_turn(&first) => return Ok(()),
+            None => return Ok(()),
+            Some(state) if state != seen => {
+                // What we asked changed it as well, and says nothing about its holder.
+                let renewed = state.renewed_at != first.renewed_at;
+                if renewed && (ask.is_none() || begun.elapsed() >= PATIENCE) {
+                    return Err(alive(&state));
+                }
+                (seen, unchanged) = (state, Stopwatch::start());
+            }
+            Some(state) if unchanged.elapsed() >= state.duration.max(by.duration) => match by.bury(&state).await {
+                // It was alive after all.
+                Err(error) if error.is_conflict() || error.is_not_found() => {}
+                buried => {
+                    say(format!("{} does not renew the lock: its process is dead", holder(&state)));
+                    return buried.map(drop);
+                }
+            },
+            Some(_) => {}
+        }
+    }
+}
+
+impl Taker {
+    /// Us, for `run`, in the production namespace.
+    #[must_use]
+    pub fn of(invocation: &Invocation, cluster: &Cluster, run: &RunId) -> Self {
+        Self {
+            leases: Leases::new(cluster, &invocation.config.production.namespace),
+            clock: invocation.clock.clone(),
+            who: invocation.who(),
+            run: run.clone(),
+            duration: invocation.config.lock.lease,
+            cancel: invocation.cancel.clone(),
+        }
+    }
+
+    fn write(&self, transitions: u32) -> LeaseWrite {
+        LeaseWrite {
+            holder: Some(self.who.clone()),
+            run: Some(self.run.to_string()),
+            renewed_at: self.clock.wall(),
+            duration: self.duration,
+            transitions,
+            stop_asked_by: None,
+        }
+    }
+
+    /// Asks the holder to stop; one that wrote at the same moment is asked again.
+    async fn ask(&self, state: &LeaseState, what: &str) -> Result<()> {
+        let asking = LeaseWrite { stop_asked_by: Some(format!("{}, for {what}", self.who)), ..state.as_it_is() };
+        match self.leases.update(&asking, &state.resource_version).await {
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            asked => asked.map(drop),
+        }
+    }
+
+    /// Gives the Lease of a dead holder back.
+    async fn bury(&self, state: &LeaseState) -> Result<LeaseState> {
+        let free = LeaseWrite { holder: None, run: None, stop_asked_by: None, ..state.as_it_is() };
+        self.leases.update(&free, &state.resource_version).await
+    }
 }
 
 impl Lock {
@@ -52,9 +169,10 @@ impl Lock {
     pub async fn still_ours(&self) -> Result<()> {
         let mut now = self.held.now.lock().await;
         let taken = now.as_ref().map(|state| state.transitions);
-        let seen = self.held.leases.get().await?;
+        let seen = self.held.by.leases.get().await?;
         match seen {
             Some(state) if self.held.is_ours(&state, taken) => {
+                self.held.hear(&state);
                 *now = Some(state);
                 Ok(())
             }
@@ -63,6 +181,17 @@ impl Lock {
                 Err(lost(other.as_ref()))
             }
         }
+    }
+
+    /// Who asked us to stop, and what for.
+    #[must_use]
+    pub fn stop_asked_by(&self) -> Option<&str> {
+        self.held.asked.get().map(String::as_str)
+    }
+
+    /// Whether nothing is in flight just now: then who asks us to stop is given the Lease at once.
+    pub fn rest(&self, resting: bool) {
+        self.held.resting.store(resting, Ordering::SeqCst);
     }
 
     /// What was looked at under the lock; where that failed, nothing begins and the Lease is given back.
@@ -78,71 +207,21 @@ impl Lock {
 
     /// Gives the Lease back, if it is still ours.
     pub async fn release(self) -> Result<()> {
-        let mut now = self.held.now.lock().await;
-        let Some(state) = now.take() else { return Ok(()) };
-        let free = LeaseWrite {
-            holder: None,
-            run: None,
-            renewed_at: self.held.clock.wall(),
-            duration: self.held.duration,
-            transitions: state.transitions,
-        };
-        match self.held.leases.update(&free, &state.resource_version).await {
-            // Somebody took it over: it is theirs to give back.
-            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
-            other => other.map(drop),
-        }
+        self.held.give_back().await
     }
 }
 
 impl Held {
     fn is_ours(&self, state: &LeaseState, taken: Option<u32>) -> bool {
-        taken.is_some_and(|taken| state.is_held_by(&self.who, self.run.as_str(), taken))
+        taken.is_some_and(|taken| state.is_held_by(&self.by.who, self.by.run.as_str(), taken))
     }
 
-    fn write(&self, transitions: u32) -> LeaseWrite {
-        LeaseWrite {
-            holder: Some(self.who.clone()),
-            run: Some(self.run.to_string()),
-            renewed_at: self.clock.wall(),
-            duration: self.duration,
-            transitions,
-        }
-    }
-
-    async fn take(&self, takeover: bool) -> Result<LeaseState> {
-        let mut observed: Option<(LeaseState, Stopwatch)> = None;
-        loop {
-            let Some(state) = self.leases.get().await? else {
-                match self.leases.create(&self.write(0)).await {
-                    Err(error) if error.is_conflict() => continue,
-                    other => return other,
-                }
-            };
-            let free = state.holder.as_deref().unwrap_or_default().is_empty();
-            if !free && !takeover {
-                return Err(locked(&state));
-            }
-            if !free && !self.looks_dead(&state, &mut observed)? {
-                tokio::time::sleep(self.duration / 10).await;
-                continue;
-            }
-            match self.leases.update(&self.write(state.transitions + 1), &state.resource_version).await {
-                Err(error) if error.is_conflict() || error.is_not_found() => observed = None,
-                other => return other,
-            }
-        }
-    }
-
-    /// A holder is dead when *we* saw its Lease unchanged for a full duration; clocks of two machines are not compared.
-    fn looks_dead(&self, state: &LeaseState, observed: &mut Option<(LeaseState, Stopwatch)>) -> Result<bool> {
-        match observed {
-            Some((before, since)) if before == state => Ok(since.elapsed() >= state.duration.max(self.duration)),
-            Some((before, _)) if before.run == state.run && before.holder == state.holder => Err(alive(state)),
-            _ => {
-                *observed = Some((state.clone(), Stopwatch::start()));
-                Ok(false)
-            }
+    /// Stops what we do, where somebody asks for it.
+    fn hear(&self, state: &LeaseState) {
+        if let Some(by) = &state.stop_asked_by
+            && self.asked.set(printable(by)).is_ok()
+        {
+            self.by.cancel.cancel();
         }
     }
 
@@ -150,29 +229,50 @@ impl Held {
     async fn renew_once(&self) {
         let mut now = self.now.lock().await;
         let Some(state) = now.clone() else { return };
-        match self.leases.update(&self.write(state.transitions), &state.resource_version).await {
+        let ours = LeaseWrite { stop_asked_by: state.stop_asked_by.clone(), ..self.by.write(state.transitions) };
+        match self.by.leases.update(&ours, &state.resource_version).await {
             Ok(state) => *now = Some(state),
             Err(error) if error.is_conflict() || error.is_not_found() => {
-                *now = match self.leases.get().await {
-                    Ok(Some(newer)) if self.is_ours(&newer, Some(state.transitions)) => Some(newer),
+                *now = match self.by.leases.get().await {
+                    Ok(Some(newer)) if self.is_ours(&newer, Some(state.transitions)) => {
+                        self.hear(&newer);
+                        Some(newer)
+                    }
                     _ => None,
                 };
             }
             Err(error) => tracing::warn!("could not renew the lease: {error}"),
         }
     }
+
+    async fn give_back(&self) -> Result<()> {
+        let mut now = self.now.lock().await;
+        let Some(state) = now.take() else { return Ok(()) };
+        let free = LeaseWrite { holder: None, run: None, stop_asked_by: None, ..self.by.write(state.transitions) };
+        match self.by.leases.update(&free, &state.resource_version).await {
+            // Somebody took it over: it is theirs to give back.
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            other => other.map(drop),
+        }
+    }
 }
 
 async fn renew(held: Arc<Held>) {
     loop {
-        tokio::time::sleep(held.duration / 3).await;
+        tokio::time::sleep(held.by.duration / 3).await;
         held.renew_once().await;
+        if held.asked.get().is_some()
+            && held.resting.load(Ordering::SeqCst)
+            && let Err(error) = held.give_back().await
+        {
+            tracing::warn!("could not give the lease back: {error}");
+        }
     }
 }
 
 fn holder(state: &LeaseState) -> String {
-    let who = state.holder.as_deref().unwrap_or("somebody");
-    state.run.as_ref().map_or(who.to_owned(), |run| format!("{who} (run {run})"))
+    let who = printable(state.holder.as_deref().unwrap_or("somebody"));
+    state.run.as_ref().map_or_else(|| who.clone(), |run| format!("{who} (run {})", printable(run)))
 }
 
 fn locked(state: &LeaseState) -> Error {
@@ -184,19 +284,28 @@ fn locked(state: &LeaseState) -> Error {
     error
         .hint("what it does: gospel-release status")
         .hint("if its process is dead, to go on with its run: gospel-release resume --takeover")
-        .hint("or the same command with --takeover takes its place")
+        .hint("or the same command with --takeover takes its place; a rollback and a hotfix ask one that is alive to stop")
 }
 
 /// The holder works: taking over is not for that.
 fn alive(state: &LeaseState) -> Error {
-    Error::new(Kind::Locked, format!("production is locked by {}", holder(state)))
-        .seen("it was renewed while we looked: its process is alive, and it may be changing production now")
-        .hint("ask its holder to press Ctrl-C once: it stops at the next safe point and gives the lock back")
-        .hint("where nobody is there: end that process (kill -TERM), then the same command again")
+    let error = Error::new(Kind::Locked, format!("production is locked by {}", holder(state)))
+        .seen("it was renewed while we looked: its process is alive, and it may be changing production now");
+    match (&state.stop_asked_by, &state.run) {
+        (Some(by), _) => error
+            .seen(format!("it was asked to stop by {}, and has not within {} s", printable(by), PATIENCE.as_secs()))
+            .hint("look at what it does, and wait for it: gospel-release status")
+            .hint("or end that process (kill -TERM), then the same command again"),
+        (None, Some(run)) => error
+            .hint("its holder stops it at the next safe point with Ctrl-C")
+            .hint(format!("or have it stopped there, and closed: gospel-release abort {}", printable(run))),
+        (None, None) => error.hint("its holder stops it at the next safe point with Ctrl-C"),
+    }
 }
 
 fn lost(now: Option<&LeaseState>) -> Error {
-    let whose = now.map_or("nobody holds it".to_owned(), |state| format!("{} holds it", holder(state)));
+    let held = now.filter(|state| state.holder.is_some());
+    let whose = held.map_or("nobody holds it".to_owned(), |state| format!("{} holds it", holder(state)));
     Error::new(Kind::Locked, format!("the lock on production is no longer ours: {whose}"))
         .seen("Nothing further was changed.")
         .hint("gospel-release status")

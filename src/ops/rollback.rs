@@ -50,7 +50,7 @@ pub struct Options {
     pub gives_up: Option<RunId>,
     /// What GitHub Actions may still do for it.
     pub ends: Option<steps::Started>,
-    /// Take the lock from a dead holder.
+    /// Have the run that holds the lock stopped, and take its place.
     #[serde(skip)]
     pub takeover: bool,
 }
@@ -111,6 +111,9 @@ async fn looked(
     outages.go_without(invocation, options.direct, "a rollback", past)?;
     if options.accept_schema && options.reason.is_none() {
         return Err(Error::usage("--accept-schema needs --reason TEXT: who reads this later must know why"));
+    }
+    if options.takeover {
+        drive::make_way(invocation, connected, VERB).await?;
     }
     let found = find(invocation, connected, options).await?;
     if let Some(said) = nothing_to_do(connected, &invocation.config, &found, options)? {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::adapters::cluster::{ConfigMaps, Leases};
+use crate::adapters::cluster::ConfigMaps;
 use crate::cli::runs::{Resume, RunsAction};
 use crate::config::Config;
 use crate::domain::{RunId, WorldId, printable};
@@ -15,6 +15,7 @@ use crate::ui::out::Out;
 
 use super::connect::{Connected, Outages, connect_despite, production};
 use super::drive::{self, Start, Verb};
+use super::lock::Taker;
 use super::shared::Runs;
 use super::{Invocation, Report, guards, hotfix, lock, promote, provision, rollback};
 
@@ -96,9 +97,11 @@ async fn take_up(
         let (verb, plan) = planned_again(invocation, connected, &found.0, args).await?;
         return Ok(drive::dry_run(invocation, connected, verb, found.0.facts, &plan).await);
     }
-    let leases = Leases::new(&connected.production.cluster, &connected.world.namespace);
-    let duration = invocation.config.lock.lease;
-    let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, consent.takeover).await?;
+    let taker = Taker::of(invocation, &connected.production.cluster, &run);
+    if consent.takeover {
+        lock::make_way(&taker, None, |text| invocation.note(text)).await?;
+    }
+    let lock = lock::acquire(taker).await?;
     // Read again under the lock: its last holder may have gone on meanwhile.
     let (lock, (state, version)) = lock.under(find(invocation, &runs, Some(&run)).await).await?;
     let claim = runs.claim(lock, version);
@@ -355,14 +358,12 @@ pub(super) fn same_plan(state: &RunState, plan: &Plan) -> Result<()> {
 }
 
 /// A Lease whose holder died before it shared a run is given back.
-async fn clear_dead_lock(invocation: &Invocation, connected: &Connected) -> Result<()> {
-    let leases = Leases::new(&connected.production.cluster, &connected.world.namespace);
-    let run = invocation.new_run_id()?;
-    let duration = invocation.config.lock.lease;
-    lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, true).await?.release().await
+async fn clear_dead_lock(invocation: &mut Invocation, connected: &Connected) -> Result<()> {
+    let taker = Taker::of(invocation, &connected.production.cluster, &invocation.new_run_id()?);
+    lock::make_way(&taker, None, |text| invocation.note(text)).await
 }
 
-/// Closes a run for good: the world stays as it is, and is told.
+/// Closes a run for good: the world stays as it is, and is told. One that goes on elsewhere, and is named, is asked to stop first.
 pub async fn abort(
     invocation: &mut Invocation,
     run: Option<&RunId>,
@@ -385,18 +386,21 @@ pub async fn abort(
     let (place, world) = production(invocation).await?;
     let cluster = place.cluster;
     let runs = Runs::new(ConfigMaps::new(&cluster, &world));
+    let ask = run.map(|_| "abort");
     let (state, _) = find(invocation, &runs, run).await?;
-    if !state.is_open() {
-        return Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(&state))));
-    }
+    still_open(&state)?;
     let run = state.header.run.clone();
     if invocation.dry_run {
         return would_abort(&run, out, json);
     }
-    let leases = Leases::new(&cluster, &world);
-    let lock =
-        lock::acquire(leases, &invocation.clock, invocation.who(), &run, invocation.config.lock.lease, true).await?;
-    let (lock, (mut state, version)) = lock.under(find(invocation, &runs, Some(&run)).await).await?;
+    let taker = Taker::of(invocation, &cluster, &run);
+    lock::make_way(&taker, ask, |text| invocation.note(text)).await?;
+    let lock = lock::acquire(taker).await?;
+    let again = async {
+        let found = find(invocation, &runs, Some(&run)).await?;
+        still_open(&found.0).map(|()| found)
+    };
+    let (lock, (mut state, version)) = lock.under(again.await).await?;
     let claim = runs.claim(lock, version);
     let saved = async {
         state.apply(&ended)?;
@@ -407,6 +411,13 @@ pub async fn abort(
     saved?;
     note_abort_here(invocation, &run, &ended)?;
     tell_abort(&state, out, json)
+}
+
+fn still_open(state: &RunState) -> Result<()> {
+    if state.is_open() {
+        return Ok(());
+    }
+    Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(state))))
 }
 
 fn would_abort(run: &RunId, out: &mut Out, json: bool) -> Result<u8> {

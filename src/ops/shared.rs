@@ -147,6 +147,14 @@ impl Shared for Claim {
     fn still_ours(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.lock.still_ours())
     }
+
+    fn stop_asked_by(&self) -> Option<String> {
+        self.lock.stop_asked_by().map(str::to_owned)
+    }
+
+    fn rest(&self, resting: bool) {
+        self.lock.rest(resting);
+    }
 }
 
 fn name(run: &RunId) -> String {

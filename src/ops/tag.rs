@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::adapters::cluster::{ConfigMaps, Leases};
+use crate::adapters::cluster::ConfigMaps;
 use crate::adapters::git::Git;
 use crate::cli::tag::Tag as Args;
 use crate::config::Config;
@@ -15,7 +15,7 @@ use crate::steps;
 use crate::ui::out::Out;
 
 use super::connect::{Connected, connect};
-use super::lock::Lock;
+use super::lock::{Lock, Taker};
 use super::prepare::{Prepared, choose_version};
 use super::shared::Runs;
 use super::{Invocation, candidate, drive, guards, lock};
@@ -89,9 +89,7 @@ pub async fn tag(invocation: &mut Invocation, args: &Args, out: &mut Out, json: 
 async fn alone(invocation: &Invocation, connected: &Connected) -> Result<Lock> {
     let (cluster, namespace) = (&connected.production.cluster, &invocation.config.production.namespace);
     let run = invocation.new_run_id()?;
-    let leases = Leases::new(cluster, namespace);
-    let duration = invocation.config.lock.lease;
-    let lock = lock::acquire(leases, &invocation.clock, invocation.who(), &run, duration, false).await?;
+    let lock = lock::acquire(Taker::of(invocation, cluster, &run)).await?;
     let alone = drive::refuse_beside(&Runs::new(ConfigMaps::new(cluster, namespace))).await;
     lock.under(alone).await.map(|(lock, ())| lock)
 }

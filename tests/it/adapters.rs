@@ -157,6 +157,7 @@ async fn stores(cluster: &Cluster) {
         renewed_at: Clock::real().wall(),
         duration: Duration::from_secs(30),
         transitions: 0,
+        stop_asked_by: None,
     };
     let made = leases.create(&write).await.unwrap();
     assert_eq!(made.described().as_deref(), Some("dana@laptop (run promote-1)"));

@@ -15,6 +15,7 @@ mod hotfix_finish;
 mod house;
 mod incidents;
 mod init;
+mod lock;
 mod plans;
 mod provision;
 mod reference;

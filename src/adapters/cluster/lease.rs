@@ -15,6 +15,8 @@ use crate::error::Result;
 const NAME: &str = "gospel-release";
 /// Annotation that names the run.
 const RUN: &str = "gospel-release.dev/run";
+/// Annotation of somebody else: who asks the holder to stop.
+const STOP: &str = "gospel-release.dev/stop-asked-by";
 
 /// The Lease `gospel-release` of one namespace.
 #[derive(Clone)]
@@ -36,6 +38,8 @@ pub struct LeaseState {
     pub duration: Duration,
     /// How often it changed hands.
     pub transitions: u32,
+    /// Who asks the holder to stop at his next safe point, and what for.
+    pub stop_asked_by: Option<String>,
     /// What a compare-and-swap compares.
     pub resource_version: String,
 }
@@ -48,6 +52,7 @@ pub struct LeaseWrite {
     pub renewed_at: Timestamp,
     pub duration: Duration,
     pub transitions: u32,
+    pub stop_asked_by: Option<String>,
 }
 
 impl Leases {
@@ -108,7 +113,10 @@ impl Leases {
     async fn written(&self, write: &LeaseWrite) -> Result<Option<LeaseState>> {
         let found = self.get().await?;
         Ok(found.filter(|state| {
-            state.holder == write.holder && state.run == write.run && state.renewed_at == Some(micros(write.renewed_at))
+            state.holder == write.holder
+                && state.run == write.run
+                && state.renewed_at == Some(micros(write.renewed_at))
+                && state.stop_asked_by == write.stop_asked_by
         }))
     }
 
@@ -123,11 +131,13 @@ impl Leases {
 
 fn lease(write: &LeaseWrite, resource_version: Option<&str>) -> Lease {
     let renewed = MicroTime(micros(write.renewed_at));
+    let noted = [(RUN, &write.run), (STOP, &write.stop_asked_by)];
+    let noted = noted.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text.clone()?)));
     Lease {
         metadata: ObjectMeta {
             name: Some(NAME.into()),
             resource_version: resource_version.map(ToOwned::to_owned),
-            annotations: write.run.as_ref().map(|run| [(RUN.to_owned(), run.clone())].into()),
+            annotations: Some(noted.collect()),
             labels: Some([("app.kubernetes.io/managed-by".to_owned(), NAME.to_owned())].into()),
             ..ObjectMeta::default()
         },
@@ -150,13 +160,15 @@ fn micros(time: Timestamp) -> Timestamp {
 impl From<Lease> for LeaseState {
     fn from(lease: Lease) -> Self {
         let spec = lease.spec.unwrap_or_default();
+        let mut noted = lease.metadata.annotations.unwrap_or_default();
         let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
         Self {
             holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
-            run: lease.metadata.annotations.and_then(|mut all| all.remove(RUN)),
+            run: noted.remove(RUN),
             renewed_at: spec.renew_time.map(|time| time.0),
             duration: Duration::from_secs(u64::from(number(spec.lease_duration_seconds))),
             transitions: number(spec.lease_transitions),
+            stop_asked_by: noted.remove(STOP),
             resource_version: lease.metadata.resource_version.unwrap_or_default(),
         }
     }
@@ -168,6 +180,25 @@ impl LeaseState {
     #[must_use]
     pub fn is_held_by(&self, who: &str, run: &str, taken: u32) -> bool {
         (self.holder.as_deref(), self.run.as_deref(), self.transitions) == (Some(who), Some(run), taken)
+    }
+
+    /// Whether nobody else has taken it since.
+    #[must_use]
+    pub fn is_same_turn(&self, other: &Self) -> bool {
+        (&self.holder, &self.run, self.transitions) == (&other.holder, &other.run, other.transitions)
+    }
+
+    /// What writes it as it is.
+    #[must_use]
+    pub fn as_it_is(&self) -> LeaseWrite {
+        LeaseWrite {
+            holder: self.holder.clone(),
+            run: self.run.clone(),
+            renewed_at: self.renewed_at.unwrap_or(Timestamp::UNIX_EPOCH),
+            duration: self.duration,
+            transitions: self.transitions,
+            stop_asked_by: self.stop_asked_by.clone(),
+        }
     }
 
     /// Who holds it and for which run, for people; `None` when nobody does.
@@ -190,12 +221,14 @@ mod tests {
             renewed_at: "2025-03-04T09:00:00.123456789Z".parse().unwrap(),
             duration: Duration::from_secs(30),
             transitions: 3,
+            stop_asked_by: Some("amon@oncall, for a rollback".into()),
         };
         let text = serde_json::to_string(&lease(&write, Some("41"))).unwrap();
         let state: LeaseState = serde_json::from_str::<Lease>(&text).unwrap().into();
         assert_eq!(state.described().unwrap(), "dana@laptop (run promote-1)");
         assert_eq!(state.renewed_at, Some("2025-03-04T09:00:00.123456Z".parse().unwrap()));
         assert_eq!((state.duration, state.transitions), (write.duration, 3));
+        assert_eq!(state.stop_asked_by, write.stop_asked_by);
         assert_eq!(state.resource_version, "41");
         assert!(state.is_held_by("dana@laptop", "promote-1", 3));
         // Dana took up the same run in another process.

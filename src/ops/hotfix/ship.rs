@@ -104,6 +104,9 @@ async fn looked(
     }
     let past = "gospel-release hotfix ship --direct --pause-sync --reason TEXT";
     outages.go_without(invocation, options.direct, "a hotfix", past)?;
+    if options.takeover {
+        drive::make_way(invocation, connected, VERB).await?;
+    }
     let config = invocation.config.clone();
     let (services, left_out) = affected(&config, &work, &options.services)?;
     let live = live(invocation, connected).await?;
