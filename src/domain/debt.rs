@@ -22,6 +22,9 @@ pub struct Debt {
     pub opened: Timestamp,
     /// World time after which it is overdue.
     pub due: Timestamp,
+    /// The command that closes it, where only who opened it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_by: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,12 @@ impl Debt {
     #[must_use]
     pub fn title(&self) -> String {
         self.kind.title()
+    }
+
+    /// Whether the world may be so again after it was closed, by somebody else's doing.
+    #[must_use]
+    pub fn may_come_again(&self) -> bool {
+        matches!(self.kind, DebtKind::LiveDiffers | DebtKind::SyncPaused)
     }
 
     /// Whether its time has passed.
@@ -164,6 +173,7 @@ mod tests {
             run: "20250304-090000-abcd".parse().unwrap(),
             opened: "2025-03-04T09:00:00Z".parse().unwrap(),
             due: "2025-03-05T09:00:00Z".parse().unwrap(),
+            closed_by: None,
         };
         let text = serde_json::to_string(&debt).unwrap();
         assert!(text.contains(r#""debt":"not-merged""#), "{text}");

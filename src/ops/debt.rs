@@ -60,18 +60,22 @@ pub(super) async fn open(connected: &Connected, config: &Config, now: Timestamp)
     if !any(&maps).await? {
         return Ok(Vec::new());
     }
-    let places = Places {
-        config,
-        git: Some(&connected.git),
-        github: Some(&connected.github),
-        workloads: &connected.production.workloads,
-        applications: Some(&connected.applications),
-        maps,
-    };
-    places.open(now).await
+    Places::of(connected, config, maps).open(now).await
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    /// For who is connected to everything.
+    fn of(connected: &'a Connected, config: &'a Config, maps: ConfigMaps) -> Self {
+        Self {
+            config,
+            git: Some(&connected.git),
+            github: Some(&connected.github),
+            workloads: &connected.production.workloads,
+            applications: Some(&connected.applications),
+            maps,
+        }
+    }
+
     /// The debts that are open, oldest first.
     pub async fn open(&self, now: Timestamp) -> Result<Vec<Open>> {
         let register = Register::new(self.maps.clone(), DEBTS);
@@ -100,6 +104,7 @@ impl Places<'_> {
             run: entry.run.clone(),
             opened: entry.at,
             due: entry.at.checked_add(self.config.debt.due_after).unwrap_or(Timestamp::MAX),
+            closed_by: None,
         }
     }
 
@@ -151,10 +156,29 @@ impl Places<'_> {
         Ok(!deployments.iter().flat_map(|found| found.images.values()).any(|image| image.tag.as_ref() == Some(&tag)))
     }
 
-    /// The services whose Deployment names another image than main's overlay.
+    /// The services whose Deployment names another image than main's overlay, or than the commit that Argo CD compares with: it
+    /// could put that one back. That other objects differ is nothing that break glass has brought.
     async fn differing(&self) -> Result<Option<String>> {
         let Some(git) = self.git else { return Ok(Some("not known: Git does not answer".into())) };
-        agreement::differing_said(self.config, git, self.workloads).await
+        let deployments = self.workloads.deployments().await?;
+        let from =
+            |commit: &CommitSha| Ok(agreement::said(&agreement::differing_at(self.config, git, &deployments, commit)?));
+        if let Some(differing) = from(&git.main_tip()?)? {
+            return Ok(Some(differing));
+        }
+        let Some(applications) = self.applications else {
+            return Ok(Some("not known: Argo CD cannot be asked".into()));
+        };
+        let app = applications.application(&self.config.argo.application).await?;
+        let Some(revision) = app.revision.as_deref().and_then(|text| text.parse::<CommitSha>().ok()) else {
+            return Ok(Some(format!("{} has compared nothing with Git yet", app.name)));
+        };
+        let short = revision.short();
+        if !git.has(&revision) {
+            return Ok(Some(format!("Argo CD compares with {short}, which is not known here")));
+        }
+        Ok(from(&revision)?
+            .map(|differing| format!("Argo CD compares with {short} still, which has another {differing}")))
     }
 
     /// Closed once a release was made after it: that one passed every gate. The tag of a hotfix is no such release.
@@ -176,6 +200,23 @@ impl Places<'_> {
     }
 }
 
+/// Strikes out what is closed and might come again: another's doing is not to be taken for it. What stays closed for good stays
+/// written down. Called under the lock.
+pub(super) async fn strike_out(connected: &Connected, config: &Config) -> Result<()> {
+    let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);
+    let register = Register::new(maps.clone(), DEBTS);
+    let debts = register.all::<Debt>().await?;
+    let places = Places::of(connected, config, maps);
+    let mut closed = Vec::new();
+    for (key, debt) in debts.into_iter().filter(|(_, debt)| debt.may_come_again()) {
+        // What cannot be looked at stays.
+        if matches!(places.seen(&debt, &BTreeMap::new(), &[]).await, Ok(None)) {
+            closed.push(key);
+        }
+    }
+    register.remove(&closed).await
+}
+
 fn hotfix_of(debt: &Debt) -> Option<&CommitSha> {
     match &debt.kind {
         DebtKind::NotMerged { commit, .. } => Some(commit),
@@ -187,9 +228,8 @@ fn hotfix_of(debt: &Debt) -> Option<&CommitSha> {
 fn close(debt: &Debt) -> String {
     match &debt.kind {
         DebtKind::LiveDiffers | DebtKind::SyncPaused => {
-            "once Git and Argo CD answer, with the version that runs: gospel-release rollback --direct --pause-sync --to VERSION \
-             (a hotfix: gospel-release hotfix ship --direct); it commits, and takes sync up"
-                .to_owned()
+            let again = debt.closed_by.as_deref().map_or("the command that opened it".to_owned(), printable);
+            format!("{again} (once Git and Argo CD answer)")
         }
         DebtKind::NotMerged { branch, .. } => {
             let name = branch.strip_prefix(HotfixName::BRANCH).unwrap_or(branch);

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use super::connect::Connected;
 use super::lock::Taker;
 use super::shared::{Claim, Runs};
-use super::{Invocation, Report, credentials, evidence, lock, report};
+use super::{Invocation, Report, credentials, debt, evidence, lock, report};
 
 /// How a verb is called, and how it reads when it succeeded.
 #[derive(Debug, Clone, Copy)]
@@ -186,6 +186,9 @@ async fn run(invocation: &mut Invocation, connected: &Connected, verb: Verb, beg
         // Old runs in the cluster are tidied while we hold the lock; what cannot be tidied now can be next time.
         if let Err(error) = claim.prune().await {
             invocation.warn(format!("old runs were not tidied away: {error}"));
+        }
+        if let Err(error) = debt::strike_out(connected, &invocation.config).await {
+            invocation.warn(format!("debts that are closed were not struck out: {error}"));
         }
     }
     give_back(invocation, claim).await;

@@ -368,7 +368,7 @@ pub(super) fn plan(
         last: steps::LastEdit::default(),
     };
     plan = if options.direct {
-        let debts = debts(invocation, options, run);
+        let debts = debts(invocation, options, run, &version);
         // What runs comes first; what may come later is ended after it.
         directly(connected, &config, options, plan, &maps, debts).step_if(stop)
     } else {
@@ -468,7 +468,11 @@ pub(super) fn arrived(
         }))
 }
 
-fn debts(invocation: &Invocation, options: &Options, run: Option<&RunId>) -> Vec<Debt> {
+fn debts(invocation: &Invocation, options: &Options, run: Option<&RunId>, target: &Version) -> Vec<Debt> {
+    let mut again = format!("gospel-release rollback --direct --pause-sync --to {target}");
+    for name in &options.services {
+        again.push_str(&format!(" --service {name}"));
+    }
     let run = run.cloned().unwrap_or_else(|| "dry-run".parse().expect("a DNS label"));
     let debt = |kind| Debt {
         kind,
@@ -477,6 +481,7 @@ fn debts(invocation: &Invocation, options: &Options, run: Option<&RunId>) -> Vec
         run: run.clone(),
         opened: jiff::Timestamp::UNIX_EPOCH,
         due: jiff::Timestamp::UNIX_EPOCH,
+        closed_by: Some(again.clone()),
     };
     let paused = options.pause_sync.then(|| debt(DebtKind::SyncPaused));
     std::iter::once(debt(DebtKind::LiveDiffers)).chain(paused).collect()

@@ -38,6 +38,12 @@ fn debts(world: &World) -> BTreeSet<String> {
     debts.iter().filter_map(|debt| debt["debt"].as_str().map(str::to_owned)).collect()
 }
 
+/// The debts that are written down, open or not.
+fn written(world: &World) -> Vec<String> {
+    let debts = world.kube("/api/v1/namespaces/gospelib-production/configmaps/gospel-release-debts");
+    debts["data"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+}
+
 /// After a rollback through Git: pods, overlay, Argo CD and the lock are as they should be.
 #[track_caller]
 fn settled(world: &World, serving: &Digests, ran: &Ran) {
@@ -295,7 +301,11 @@ fn argo_down() {
     assert_eq!(world.serving(), old, "{ran}");
     assert!(!auto_sync(&world), "it would begin with what it saw last\n{ran}");
     ran.says("stays paused: Argo CD has not seen");
-    assert!(debts(&world).contains("sync-paused"));
+    // Git agrees, and Argo CD does not know it yet.
+    let open = debts(&world);
+    assert!(open.contains("live-differs") && open.contains("sync-paused"), "{open:?}");
+    let close = "to close: gospel-release rollback --direct --pause-sync --to v1.1.0 (once Git and Argo CD answer)";
+    world.tool(&["status"]).says("Argo CD compares with").says(close);
     // Argo CD is repaired: the same command takes sync up again, and nothing else.
     world.fault("argo-down", false);
     let commits = world.changes_of(OVERLAY);
@@ -304,6 +314,12 @@ fn argo_down() {
     assert_eq!(world.changes_of(OVERLAY), commits);
     eventually("Argo CD agrees", || world.application()["status"]["sync"]["status"] == "Synced");
     assert_eq!(world.serving(), old);
+    assert_eq!(debts(&world), BTreeSet::from(["quarantined".to_owned()]));
+    // What was paid is struck out: the next one who pauses sync by hand is not taken for the one of this night.
+    assert_eq!(written(&world), [""; 0]);
+    let application = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/gospelib-production";
+    world.kube_patch(application, &json!({"spec": {"syncPolicy": {"automated": null}}}));
+    assert!(!auto_sync(&world));
     assert_eq!(debts(&world), BTreeSet::from(["quarantined".to_owned()]));
 }
 

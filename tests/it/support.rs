@@ -253,7 +253,7 @@ impl World {
         self.kube_ask(path, None)
     }
 
-    /// A strategic merge patch, as `kubectl patch` sends it.
+    /// A patch as `kubectl patch` sends it: a strategic merge, and a merge for what is no kind of Kubernetes' own.
     pub fn kube_patch(&self, path: &str, patch: &Value) -> Value {
         self.kube_ask(path, Some(patch))
     }
@@ -276,10 +276,11 @@ impl World {
                 let url = format!("{server}{path}");
                 let request = match patch {
                     None => client.get(url),
-                    Some(patch) => client
-                        .patch(url)
-                        .header("content-type", "application/strategic-merge-patch+json")
-                        .body(patch.to_string()),
+                    Some(patch) => {
+                        let form = if path.contains("argoproj.io") { "merge-patch" } else { "strategic-merge-patch" };
+                        let request = client.patch(url).header("content-type", format!("application/{form}+json"));
+                        request.body(patch.to_string())
+                    }
                 };
                 if let Ok(answer) = request.bearer_auth(token).send().await
                     && (answer.status().is_success() || answer.status() == 404)

@@ -409,10 +409,18 @@ fn debts(
         run: run.clone(),
         opened: jiff::Timestamp::UNIX_EPOCH,
         due: jiff::Timestamp::UNIX_EPOCH,
+        closed_by: None,
+    };
+    let past_git = |kind| Debt {
+        closed_by: Some(format!(
+            "git switch {}; gospel-release hotfix ship --direct --pause-sync --reason TEXT",
+            options.branch
+        )),
+        ..debt(kind)
     };
     let mut debts = vec![debt(DebtKind::NotMerged { branch: options.branch.clone(), commit: commit.clone() })];
-    debts.extend(options.direct.then(|| debt(DebtKind::LiveDiffers)));
-    debts.extend((options.direct && options.pause_sync).then(|| debt(DebtKind::SyncPaused)));
+    debts.extend(options.direct.then(|| past_git(DebtKind::LiveDiffers)));
+    debts.extend((options.direct && options.pause_sync).then(|| past_git(DebtKind::SyncPaused)));
     steps::RecordDebts {
         register: Register::new(maps.clone(), debt::DEBTS),
         debts,
