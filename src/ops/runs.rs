@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::adapters::cluster::ConfigMaps;
+use crate::adapters::cluster::{Cluster, ConfigMaps};
 use crate::cli::runs::{Resume, RunsAction};
 use crate::config::Config;
 use crate::domain::{RunId, WorldId, printable};
@@ -387,6 +387,11 @@ pub async fn abort(
     let cluster = place.cluster;
     let runs = Runs::new(ConfigMaps::new(&cluster, &world));
     let ask = run.map(|_| "abort");
+    if let Some(run) = run
+        && runs.unread().await?.contains(run)
+    {
+        return abort_unread(invocation, &cluster, &runs, run, out, json).await;
+    }
     let (state, _) = find(invocation, &runs, run).await?;
     still_open(&state)?;
     let run = state.header.run.clone();
@@ -411,6 +416,32 @@ pub async fn abort(
     saved?;
     note_abort_here(invocation, &run, &ended)?;
     tell_abort(&state, out, json)
+}
+
+/// Closes a run that nobody can read here: who names it wants it out of the way.
+async fn abort_unread(
+    invocation: &mut Invocation,
+    cluster: &Cluster,
+    runs: &Runs,
+    run: &RunId,
+    out: &mut Out,
+    json: bool,
+) -> Result<u8> {
+    if invocation.dry_run {
+        return would_abort(run, out, json);
+    }
+    let taker = Taker::of(invocation, cluster, run);
+    lock::make_way(&taker, Some("abort"), |text| invocation.note(text)).await?;
+    let lock = lock::acquire(taker).await?;
+    let (lock, ()) = lock.under(runs.close_unread(run).await).await?;
+    lock.release().await?;
+    if json {
+        out.json(&json!({"run": run, "outcome": "aborted", "exit": 0, "steps": null}))?;
+    } else {
+        out.line(&format!("run {run} is closed, and could not be read"))?;
+        out.line("  what it changed is not known here: look at production")?;
+    }
+    Ok(0)
 }
 
 fn still_open(state: &RunState) -> Result<()> {

@@ -11,6 +11,8 @@ use crate::error::{Error, Kind, Result};
 
 use super::lock::Lock;
 
+/// What their names begin with.
+const PREFIX: &str = "gospel-release-";
 /// Marks our ConfigMaps; the value says whether the run can be resumed.
 const OPEN: &str = "gospel-release.dev/open";
 /// A ConfigMap holds 1 MiB; the folded state stays far below (docs/architecture.md).
@@ -47,6 +49,20 @@ impl Runs {
     /// All runs that can be read, oldest first: what nobody can read must not keep anybody from looking, or from going back.
     pub async fn all(&self) -> Result<Vec<RunState>> {
         Ok(oldest_first(self.maps.list(OPEN).await?.iter().filter_map(|map| read(map).ok()).collect()))
+    }
+
+    /// The runs that were left open, and that nobody can read here.
+    pub async fn unread(&self) -> Result<Vec<RunId>> {
+        let maps = self.maps.list(&format!("{OPEN}=true")).await?;
+        let unread = maps.iter().filter(|map| read(map).is_err());
+        Ok(unread.filter_map(|map| map.name.strip_prefix(PREFIX)?.parse().ok()).collect())
+    }
+
+    /// Closes a run that nobody can read; what is written there stays, for who can.
+    pub async fn close_unread(&self, run: &RunId) -> Result<()> {
+        let Some(mut map) = self.maps.get(&name(run)).await? else { return Ok(()) };
+        map.labels.insert(OPEN.to_owned(), "false".to_owned());
+        self.maps.replace(&map).await.map(drop)
     }
 
     /// The runs that were left open, oldest first.
@@ -158,7 +174,7 @@ impl Shared for Claim {
 }
 
 fn name(run: &RunId) -> String {
-    format!("gospel-release-{run}")
+    format!("{PREFIX}{run}")
 }
 
 fn map(state: &RunState) -> Result<StoredMap> {
@@ -202,6 +218,10 @@ fn without_details(mut state: RunState) -> RunState {
 fn read(map: &StoredMap) -> Result<RunState> {
     let text = map.data.get("state.json").map(String::as_str).unwrap_or_default();
     serde_json::from_str(text).map_err(|error| {
-        Error::config(format!("the config map {} does not hold a run of this version", map.name)).because(error)
+        let run = map.name.strip_prefix(PREFIX).unwrap_or(&map.name);
+        Error::config(format!("the config map {} does not hold a run of this version", map.name))
+            .because(error)
+            .hint("use the gospel-release that began it")
+            .hint(format!("or close it unread: gospel-release abort {run}"))
     })
 }

@@ -42,8 +42,8 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
     let maps = ConfigMaps::new(&place.cluster, &namespace);
     let runs = Runs::new(maps.clone());
     let leases = Leases::new(&place.cluster, &namespace);
-    let (lease, all, debts) = futures::join!(leases.get(), runs.all(), debts(invocation, &place, maps));
-    let (lease, all, debts) = (lease?, all?, debts?);
+    let looked = futures::join!(leases.get(), runs.all(), runs.unread(), debts(invocation, &place, maps));
+    let (lease, all, unread, debts) = (looked.0?, looked.1?, looked.2?, looked.3?);
     let held = lease.filter(|lease| lease.holder.as_deref().is_some_and(|holder| !holder.is_empty()));
     let open: Vec<&RunState> = all.iter().filter(|state| state.is_open()).collect();
     let overdue = debts.iter().any(|debt| debt.overdue);
@@ -52,6 +52,7 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
         out.json(&json!({
             "lock": held.as_ref().map(|lease| json!({"holder": lease.holder, "run": lease.run, "renewed": lease.renewed_at})),
             "open": open.iter().map(|state| brief(state)).chain(applies.iter().map(provision::Open::document)).collect::<Vec<_>>(),
+            "unread": unread,
             "last": all.last().map(brief),
             "debts": debts,
             "exit": exit,
@@ -65,8 +66,13 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
             out.line(&format!("lock      {} (run {run})", printable(lease.holder.as_deref().unwrap_or_default())))?;
         }
     }
-    if open.is_empty() && applies.is_empty() {
+    if open.is_empty() && applies.is_empty() && unread.is_empty() {
         out.line("open runs none")?;
+    }
+    for run in &unread {
+        out.line(&format!("open run  {run} cannot be read by this gospel-release: what it changed is not known"))?;
+        out.line("          with the gospel-release that began it: gospel-release status")?;
+        out.line(&format!("          or close it unread: gospel-release abort {run}"))?;
     }
     for state in open {
         let mine = held.as_ref().is_some_and(|lease| lease.run.as_deref() == Some(state.header.run.as_str()));

@@ -159,10 +159,19 @@ fn an_unreadable_run_in_the_cluster_does_not_stop_a_rollback() {
     let spoilt: serde_json::Map<String, serde_json::Value> =
         keys.into_iter().map(|key| (key, json!("{\"from\": \"the future\"}"))).collect();
     world.kube_patch(&path, &json!({"data": spoilt}));
-    world.tool(&["promote", "--yes"]).ended(3);
-    world.tool(&["status"]).ended(0);
+    let run = map.strip_prefix("gospel-release-").expect("our name");
+    let abort = format!("gospel-release abort {run}");
+    world.tool(&["promote", "--yes"]).ended(3).says(&abort);
+    world.tool(&["status"]).ended(0).says("cannot be read").says(&abort);
     let ran = world.tool(&["rollback", "--yes", "--to", "v1.1.0", "--reason", "a test"]);
     ran.ended(0);
+    // Who names it closes it: nothing is in the way any more, and what was written stays.
+    world.tool(&["abort"]).ended(3).says(&abort);
+    world.tool(&["abort", run, "--dry-run"]).ended(0);
+    world.tool(&["abort", run]).ended(0).says("could not be read").says("what it changed is not known");
+    world.tool(&["status"]).ended(0).says("open runs none");
+    assert!(world.kube(&path)["data"].to_string().contains("the future"));
+    assert_eq!(world.lock_holder(), "");
 }
 
 /// Past Git nobody is asked for a token of GitHub's.
