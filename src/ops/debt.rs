@@ -1,6 +1,7 @@
 //! Debts: what break glass left open. Whether one is closed is seen in the world, never declared.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -43,6 +44,15 @@ pub struct Places<'a> {
     pub maps: ConfigMaps,
 }
 
+/// What several debts are compared with.
+#[derive(Default)]
+struct Beside {
+    quarantined: BTreeMap<String, Quarantined>,
+    hotfixes: Vec<CommitSha>,
+    /// The releases that main's overlay has named; its history is read once.
+    named: OnceLock<Vec<Version>>,
+}
+
 /// What is known of releases that were rolled back.
 pub async fn quarantined(maps: &ConfigMaps) -> Result<BTreeMap<String, Quarantined>> {
     Register::new(maps.clone(), QUARANTINE).all().await
@@ -83,9 +93,10 @@ impl<'a> Places<'a> {
         let mut debts: Vec<Debt> = debts.into_values().collect();
         let hotfixes: Vec<CommitSha> = debts.iter().filter_map(hotfix_of).cloned().collect();
         debts.extend(quarantined.values().map(|entry| self.of_quarantine(entry)));
+        let beside = Beside { quarantined, hotfixes, named: OnceLock::new() };
         let mut open = Vec::new();
         for debt in debts {
-            let seen = match self.seen(&debt, &quarantined, &hotfixes).await {
+            let seen = match self.seen(&debt, &beside).await {
                 Ok(None) => continue,
                 Ok(Some(seen)) => seen,
                 Err(error) => format!("not known: {}", printable(&error.to_string())),
@@ -109,12 +120,7 @@ impl<'a> Places<'a> {
     }
 
     /// What is seen of a debt; `None` when it is closed.
-    async fn seen(
-        &self,
-        debt: &Debt,
-        quarantined: &BTreeMap<String, Quarantined>,
-        hotfixes: &[CommitSha],
-    ) -> Result<Option<String>> {
+    async fn seen(&self, debt: &Debt, beside: &Beside) -> Result<Option<String>> {
         match &debt.kind {
             DebtKind::LiveDiffers => self.differing().await,
             DebtKind::SyncPaused => {
@@ -137,11 +143,11 @@ impl<'a> Places<'a> {
                 }
                 Ok(Some(format!("{} is not in {main}", commit.short())))
             }
-            DebtKind::Waived { .. } => self.since_released(debt.opened, hotfixes),
+            DebtKind::Waived { .. } => self.since_released(debt.opened, &beside.hotfixes),
             DebtKind::Quarantined { release } => {
                 // What was no release is left behind by the next one above the release that it was on.
-                let version = quarantined.get(release).map(|entry| entry.version.as_ref().unwrap_or(&entry.back_to));
-                self.above(version, quarantined)
+                let entry = beside.quarantined.get(release);
+                self.above(entry.map(|entry| entry.version.as_ref().unwrap_or(&entry.back_to)), beside)
             }
         }
     }
@@ -190,13 +196,19 @@ impl<'a> Places<'a> {
     }
 
     /// Closed once a release above the bad one is there, and is not itself in quarantine.
-    fn above(&self, bad: Option<&Version>, quarantined: &BTreeMap<String, Quarantined>) -> Result<Option<String>> {
+    fn above(&self, bad: Option<&Version>, beside: &Beside) -> Result<Option<String>> {
         let (Some(git), Some(bad)) = (self.git, bad) else { return Ok(Some("not known".into())) };
-        let good = |version: &Version| version > bad && !quarantined.contains_key(&version.to_string());
-        // A tag whose release was rejected or failed brought nothing to production: main's overlay says what was there.
-        let named = target::releases(self.config, git, &[])?;
-        let above = named.iter().any(|past| past.named_at.is_some() && good(&past.version));
-        Ok((!above).then(|| format!("no good release above {bad} yet")))
+        let good = |version: &Version| version > bad && !beside.quarantined.contains_key(&version.to_string());
+        Ok((!self.named(git, beside)?.iter().any(good)).then(|| format!("no good release above {bad} yet")))
+    }
+
+    /// A tag whose release was rejected or failed brought nothing to production: main's overlay says what was there.
+    fn named<'b>(&self, git: &Git, beside: &'b Beside) -> Result<&'b [Version]> {
+        if let Some(named) = beside.named.get() {
+            return Ok(named);
+        }
+        let past = target::releases(self.config, git, &[])?.into_iter().filter(|past| past.named_at.is_some());
+        Ok(beside.named.get_or_init(|| past.map(|past| past.version).collect()))
     }
 }
 
@@ -210,7 +222,7 @@ pub(super) async fn strike_out(connected: &Connected, config: &Config) -> Result
     let mut closed = Vec::new();
     for (key, debt) in debts.into_iter().filter(|(_, debt)| debt.may_come_again()) {
         // What cannot be looked at stays.
-        if matches!(places.seen(&debt, &BTreeMap::new(), &[]).await, Ok(None)) {
+        if matches!(places.seen(&debt, &Beside::default()).await, Ok(None)) {
             closed.push(key);
         }
     }
