@@ -61,7 +61,7 @@ pub struct Ship {
     #[arg(long, value_name = "NAME", value_enum)]
     pub builder: Option<With>,
 
-    /// Have the run that holds the lock stopped: a live one at its next safe point, and a dead one's lock is taken
+    /// Take over the lock of a run whose holder is dead
     #[arg(long)]
     pub takeover: bool,
 }

@@ -202,8 +202,11 @@ impl<'a> Engine<'a> {
 
     fn stopped(&self, in_flight: &str) -> Error {
         let by = self.book.as_ref().and_then(|book| book.shared.stop_asked_by());
-        let asked = by.map_or("stopped as asked".to_owned(), |by| format!("stopped as asked by {by}"));
-        Error::new(Kind::Interrupted, format!("{asked}; in flight: {in_flight}"))
+        match by {
+            Some(by) => Error::new(Kind::Interrupted, format!("stopped as asked by {by}; in flight: {in_flight}"))
+                .hint("see first what came of it: gospel-release status"),
+            None => Error::new(Kind::Interrupted, format!("stopped as asked; in flight: {in_flight}")),
+        }
     }
 
     fn intended(&self, step: &str) -> bool {
@@ -463,7 +466,9 @@ impl<'a> Engine<'a> {
         while started.elapsed() < pause {
             let left = pause.saturating_sub(started.elapsed()).min(Duration::from_millis(250));
             tokio::select! {
-                () = cancel.cancelled() => return self.stop_if_asked(waiting_for),
+                () = cancel.cancelled() => {
+                    return self.stop_if_asked(&format!("{}: {waiting_for}", step.title(self.facts())));
+                }
                 () = &mut news => pause = pause.min(SHORTEST_WAKE),
                 () = tokio::time::sleep(left) => self.listener.tick(started.elapsed()),
             }

@@ -18,6 +18,8 @@ pub(super) struct Verb {
     pub command: &'static str,
     /// `released`, `rolled-back`, …
     pub success: &'static str,
+    /// Whether it has a live run of somebody else stopped, if asked, rather than wait for it.
+    pub goes_first: bool,
 }
 
 /// What to do about a run that was left open.
@@ -49,7 +51,7 @@ async fn begin(
 ) -> Result<Begun> {
     let run = invocation.new_run_id()?;
     let cluster = &connected.production.cluster;
-    let taker = Taker::of(invocation, cluster, &run);
+    let taker = Taker { goes_first: verb.goes_first, ..Taker::of(invocation, cluster, &run) };
     if takeover {
         lock::make_way(&taker, None, |text| invocation.note(text)).await?;
     }

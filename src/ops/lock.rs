@@ -27,6 +27,8 @@ pub struct Taker {
     pub run: RunId,
     /// How long a renewal holds.
     pub duration: Duration,
+    /// Whether `--takeover` has a live holder stopped, and not only a dead one's lock taken.
+    pub goes_first: bool,
     /// Ends what we do at its next safe point: a signal sets it, and we do where somebody asks for it through the Lease.
     pub cancel: CancellationToken,
 }
@@ -68,7 +70,7 @@ async fn take(by: &Taker) -> Result<LeaseState> {
             }
         };
         if state.holder.is_some() {
-            return Err(locked(&state));
+            return Err(locked(&state, by.goes_first));
         }
         match by.leases.update(&by.write(state.transitions + 1), &state.resource_version).await {
             Err(error) if error.is_conflict() || error.is_not_found() => {}
@@ -133,6 +135,7 @@ impl Taker {
             who: invocation.who(),
             run: run.clone(),
             duration: invocation.config.lock.lease,
+            goes_first: false,
             cancel: invocation.cancel.clone(),
         }
     }
@@ -275,16 +278,25 @@ fn holder(state: &LeaseState) -> String {
     state.run.as_ref().map_or_else(|| who.clone(), |run| format!("{who} (run {})", printable(run)))
 }
 
-fn locked(state: &LeaseState) -> Error {
+fn locked(state: &LeaseState, goes_first: bool) -> Error {
     let error = Error::new(Kind::Locked, format!("production is locked by {}", holder(state)));
     let error = match &state.renewed_at {
         Some(at) => error.seen(format!("renewed at {at} by its own clock, for {} s", state.duration.as_secs())),
         None => error,
     };
-    error
-        .hint("what it does: gospel-release status")
-        .hint("if its process is dead, to go on with its run: gospel-release resume --takeover")
-        .hint("or the same command with --takeover takes its place; a rollback and a hotfix ask one that is alive to stop")
+    let error = error.hint("what it does: gospel-release status");
+    if goes_first {
+        return error.hint("to have it stopped at its next safe point: the same command with --takeover");
+    }
+    let error = match &state.run {
+        Some(run) => error.hint(abort(run)),
+        None => error,
+    };
+    error.hint("if its process is dead, to go on with its run: gospel-release resume --takeover")
+}
+
+fn abort(run: &str) -> String {
+    format!("to have it stopped at its next safe point, and closed: gospel-release abort {}", printable(run))
 }
 
 /// The holder works: taking over is not for that.
@@ -298,7 +310,7 @@ fn alive(state: &LeaseState) -> Error {
             .hint("or end that process (kill -TERM), then the same command again"),
         (None, Some(run)) => error
             .hint("its holder stops it at the next safe point with Ctrl-C")
-            .hint(format!("or have it stopped there, and closed: gospel-release abort {}", printable(run))),
+            .hint(abort(run)),
         (None, None) => error.hint("its holder stops it at the next safe point with Ctrl-C"),
     }
 }

@@ -50,7 +50,7 @@ pub struct Options {
     pub reason: Option<String>,
 }
 
-pub(super) const VERB: Verb = Verb { command: "promote", success: "released" };
+pub(super) const VERB: Verb = Verb { command: "promote", success: "released", goes_first: false };
 
 /// Runs a promotion from its beginning. The report is always there; `failure` in it is the error.
 pub async fn promote(invocation: &mut Invocation, options: &Options) -> Report {

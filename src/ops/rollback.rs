@@ -28,7 +28,7 @@ use super::{Invocation, Report, candidate, debt, promote, runs, target};
 /// How long the images must stay, after a direct rollback, before it is believed (world time).
 pub(super) const UNREVERTED: Duration = Duration::from_secs(30);
 
-pub(super) const VERB: Verb = Verb { command: "rollback", success: "rolled-back" };
+pub(super) const VERB: Verb = Verb { command: "rollback", success: "rolled-back", goes_first: true };
 
 /// What a rollback was asked to do.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

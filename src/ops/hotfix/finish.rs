@@ -21,7 +21,7 @@ use crate::steps;
 use super::finish_sheet::Sheet;
 use super::work::{self, below};
 
-pub(in crate::ops) const VERB: Verb = Verb { command: "hotfix finish", success: "finished" };
+pub(in crate::ops) const VERB: Verb = Verb { command: "hotfix finish", success: "finished", goes_first: false };
 
 /// What was asked, and what was found of the branch: a resumed run finishes the same.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

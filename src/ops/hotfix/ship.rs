@@ -26,7 +26,7 @@ use crate::steps;
 use super::ship_sheet::Sheet;
 use super::work::{self, Work};
 
-pub(in crate::ops) const VERB: Verb = Verb { command: "hotfix ship", success: "shipped" };
+pub(in crate::ops) const VERB: Verb = Verb { command: "hotfix ship", success: "shipped", goes_first: false };
 
 /// What was asked, and what was found of the branch: a resumed run ships the same.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -104,9 +104,6 @@ async fn looked(
     }
     let past = "gospel-release hotfix ship --direct --pause-sync --reason TEXT";
     outages.go_without(invocation, options.direct, "a hotfix", past)?;
-    if options.takeover {
-        drive::make_way(invocation, connected, VERB).await?;
-    }
     let config = invocation.config.clone();
     let (services, left_out) = affected(&config, &work, &options.services)?;
     let live = live(invocation, connected).await?;
