@@ -403,6 +403,8 @@ impl<'a> Engine<'a> {
         if let Some(book) = &self.book {
             book.shared.still_ours().await?;
         }
+        // Who asks us to stop does so through the lock.
+        self.stop_if_asked(&step.title(self.facts()))?;
         let repeated = step.effect() == Effect::Repeatable && self.intended(step.id());
         if !repeated {
             self.record(Record::StepIntent { step: step.id().to_owned() }).await?;

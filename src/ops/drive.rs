@@ -189,9 +189,6 @@ async fn run(invocation: &mut Invocation, connected: &Connected, verb: Verb, beg
         if let Err(error) = claim.prune().await {
             invocation.warn(format!("old runs were not tidied away: {error}"));
         }
-        if let Err(error) = debt::strike_out(connected, &invocation.config).await {
-            invocation.warn(format!("debts that are closed were not struck out: {error}"));
-        }
     }
     give_back(invocation, claim).await;
     report
@@ -230,10 +227,13 @@ pub(super) async fn drive(
 ) -> Report {
     credentials::warn(invocation, connected, plan, |step| start.is_done(step));
     let closing = |error: &Error, state: &RunState| report::ended(error, state.changed_the_world());
-    drive_in(&connected.world, invocation, verb, plan, journal, shared, start, dir, closing).await
+    let config = invocation.config.clone();
+    let at_last = debt::strike_out(connected, &config);
+    drive_in(&connected.world, invocation, verb, plan, journal, shared, start, dir, closing, at_last).await
 }
 
-/// As [`drive`], in a world that nobody is connected to; `closing` says how an error leaves the run.
+/// As [`drive`], in a world that nobody is connected to; `closing` says how an error leaves the run, and `at_last` strikes out
+/// the debts that are closed before one that succeeded is.
 #[allow(clippy::too_many_arguments, reason = "everything that a run is made of, each of another kind")]
 pub(super) async fn drive_in(
     world: &WorldId,
@@ -245,6 +245,7 @@ pub(super) async fn drive_in(
     start: Start,
     dir: &RunDir,
     closing: impl Fn(&Error, &RunState) -> Ended,
+    at_last: impl Future<Output = Result<()>>,
 ) -> Report {
     let (clock, cancel, by) = (invocation.clock.clone(), invocation.cancel.clone(), invocation.who());
     let listener = invocation.listener.as_mut();
@@ -257,6 +258,11 @@ pub(super) async fn drive_in(
         Err(error) => return Report::early(verb.command, Some(world.clone()), error),
     };
     let result = engine.run(plan).await;
+    if result.is_ok()
+        && let Err(error) = at_last.await
+    {
+        engine.tell(SeenEvent::Warning { text: format!("debts that are closed were not struck out: {error}") });
+    }
     let changed = engine.state().is_some_and(RunState::changed_the_world);
     let ended = match &result {
         Ok(()) => Ended { outcome: verb.success.into(), exit: 0, open: false, why: String::new(), next: Vec::new() },

@@ -308,9 +308,7 @@ fn alive(state: &LeaseState) -> Error {
             .seen(format!("it was asked to stop by {}, and has not within {} s", printable(by), PATIENCE.as_secs()))
             .hint("look at what it does, and wait for it: gospel-release status")
             .hint("or end that process (kill -TERM), then the same command again"),
-        (None, Some(run)) => error
-            .hint("its holder stops it at the next safe point with Ctrl-C")
-            .hint(abort(run)),
+        (None, Some(run)) => error.hint("its holder stops it at the next safe point with Ctrl-C").hint(abort(run)),
         (None, None) => error.hint("its holder stops it at the next safe point with Ctrl-C"),
     }
 }

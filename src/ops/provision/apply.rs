@@ -217,7 +217,7 @@ pub(super) async fn drive(
 ) -> Report {
     let trace = Trace::of(dir.path());
     let closing = |error: &Error, state: &RunState| closing(error, state, &trace);
-    drive::drive_in(world, invocation, VERB, plan, journal, &Local, start, dir, closing).await
+    drive::drive_in(world, invocation, VERB, plan, journal, &Local, start, dir, closing, async { Ok(()) }).await
 }
 
 /// A plan is never applied a second time: a run whose apply ended badly is over. It stays open while Terraform still works, and
