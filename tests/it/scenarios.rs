@@ -145,6 +145,7 @@ macro_rules! scenarios {
 scenarios! {
     ci_red: "ci-red" [] => After { says: &["blocked by", "ci"], ..BLOCKED };
     ci_no_checks: "ci-no-checks" [] => After { says: &["ci"], ..BLOCKED };
+    ci_red_elsewhere: "ci-red-elsewhere" [] => After { says: &["ci / unit of nightly.yml"], ..BLOCKED };
     ci_required_skipped: "ci-required-skipped" [] => After { says: &["skipped"], ..BLOCKED };
     soak_short: "soak-short" [] => After { says: &["soak", "eligible"], ..BLOCKED };
     soak_reset: "soak-reset" [] => After { says: &["soak", "eligible"], ..BLOCKED };
