@@ -286,10 +286,11 @@ pub const fn run_of_suite(suite: i64) -> i64 {
 }
 
 impl Run {
-    /// The newest job of each name, in order.
+    /// The jobs of the latest attempt, and those that it did not repeat, in order.
     pub fn latest_jobs(&self) -> Vec<&Job> {
         let newer = |job: &Job| self.jobs.iter().any(|other| other.name == job.name && other.attempt > job.attempt);
-        self.jobs.iter().filter(|job| !newer(job)).collect()
+        let of_it = |job: &Job| job.attempt == self.attempt || self.kept.contains(&job.name);
+        self.jobs.iter().filter(|job| of_it(job) && !newer(job)).collect()
     }
 
     pub fn job_mut(&mut self, name: &str) -> Option<&mut Job> {
