@@ -113,6 +113,11 @@ async fn looked(
         return Err(Error::usage("--accept-schema needs --reason TEXT: who reads this later must know why"));
     }
     let found = find(invocation, connected, options).await?;
+    if let Ok(app) = &found.app
+        && !options.direct
+    {
+        app.must_be_clear().map_err(|error| error.hint(format!("past Argo CD, at once: {past}")))?;
+    }
     if let Some(said) = nothing_to_do(connected, &invocation.config, &found, options)? {
         invocation.note(said);
         return Ok(None);

@@ -111,9 +111,14 @@ async fn looked(
         refuse_backwards(live, &work)?;
         refuse_another(live, &work, &services, &connected.git)?;
     }
-    let application = connected.applications.application(&config.argo.application);
+    let application = connected.applications.application(&config.argo.application).await;
+    if let Ok(app) = &application
+        && !options.direct
+    {
+        app.must_be_clear().map_err(|error| error.hint(format!("past Argo CD, at once: {past}")))?;
+    }
     // Sync that is paused may be taken up again.
-    let paused = options.direct && application.await.is_ok_and(|app| !app.auto_sync);
+    let paused = options.direct && application.is_ok_and(|app| !app.auto_sync);
     if !paused && serves_it(&config, connected, &work, &services).await? {
         invocation.note(format!(
             "production runs {} of {} already; nothing was changed",
