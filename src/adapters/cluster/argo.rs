@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -176,6 +176,19 @@ impl Applications {
     /// `NotFound` when there is none.
     pub async fn application(&self, name: &str) -> Result<AppState> {
         state(self.object(name).await?, self.overlay(name))
+    }
+
+    /// Names of the Applications that the ApplicationSet `set` makes, sorted.
+    pub async fn made_by(&self, set: &str) -> Result<Vec<String>> {
+        let owner = Some(format!("ApplicationSet/{set}"));
+        let all = self.cluster.list(&self.api(), &ListParams::default(), "Argo CD applications").await?;
+        let named = all.into_iter().filter_map(|object| {
+            let name = object.metadata.name.clone()?;
+            (self::owner(&object.metadata, &name) == owner).then_some(name)
+        });
+        let mut names: Vec<String> = named.collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Asks the controller to compare it again now.
