@@ -1,6 +1,6 @@
 //! "All CI checks pass": every check of the candidate's commit, and those that must exist.
 
-use crate::adapters::github::{Checks, GitHub, Outcome, Required};
+use crate::adapters::github::{CheckRun, Checks, GitHub, Outcome, Required};
 use crate::config::model::Gates;
 use crate::domain::{CommitSha, Evidence, Verdict, count, printable};
 use crate::engine::{BoxFuture, Checked, Facts, Gate, StepIo};
@@ -47,6 +47,8 @@ impl Gate for Ci {
 /// One report on the commit, run or status.
 struct Report<'a> {
     name: &'a str,
+    /// What people are told: with its workflow, where another one has a job of that name. Printable.
+    shown: String,
     /// Where it comes from; the app of a status is not told.
     app: Option<i64>,
     by: &'a str,
@@ -78,7 +80,7 @@ pub(super) fn judge(commit: &CommitSha, checks: &Checks, required: &Required, li
             Outcome::Skipped if required => Some(false),
             Outcome::Neutral | Outcome::Skipped => None,
         };
-        let name = printable(report.name);
+        let name = report.shown.clone();
         let word = printable(report.word);
         if ok == Some(false) {
             link = link.or(report.url);
@@ -120,6 +122,11 @@ pub(super) fn judge(commit: &CommitSha, checks: &Checks, required: &Required, li
     let (verdict, summary, fix) = if reports.is_empty() {
         let fix = format!("run the CI of {commit} (gh workflow run), or release a build whose checks ran");
         (Verdict::Unknown, format!("no check has reported on {commit}; that is not a pass"), fix)
+    } else if let Some(why) = checks.unclear.as_ref().filter(|_| !failed.is_empty() || !pending.is_empty()) {
+        let fix = "let the token read the repository's workflow runs (actions: read), then check again";
+        let open = some(&[failed, pending].concat());
+        let said = format!("{open} on {commit}, and whether a later run of the same workflow passed cannot be read");
+        (Verdict::Unknown, format!("{said}: {}", printable(why)), fix.to_owned())
     } else if !failed.is_empty() {
         let fix = format!("make {} pass on {commit}, or release a build on which they pass", some(&names(&failed)));
         (Verdict::Fail, format!("{} on {commit}: {}", no_pass(failed.len()), some(&failed)), fix)
@@ -155,8 +162,15 @@ fn names(failed: &[String]) -> Vec<String> {
 }
 
 fn reports(checks: &Checks) -> Vec<Report<'_>> {
+    let shown = |run: &CheckRun| match &run.workflow {
+        Some(workflow) if checks.runs.iter().any(|other| other.name == run.name && other.id != run.id) => {
+            printable(&format!("{} of {}", run.name, workflow.file))
+        }
+        _ => printable(&run.name),
+    };
     let runs = checks.runs.iter().map(|run| Report {
         name: &run.name,
+        shown: shown(run),
         app: run.app_id,
         by: if run.app.is_empty() { "an unknown app" } else { &run.app },
         outcome: run.outcome(),
@@ -165,6 +179,7 @@ fn reports(checks: &Checks) -> Vec<Report<'_>> {
     });
     let statuses = checks.statuses.iter().map(|status| Report {
         name: &status.context,
+        shown: printable(&status.context),
         app: None,
         by: "commit status",
         outcome: status.outcome(),
@@ -188,7 +203,7 @@ fn must<'a>(required: &'a Required, limits: &'a Gates) -> Vec<Must<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::github::{CheckRun, RequiredCheck, Status};
+    use crate::adapters::github::{RequiredCheck, Status, Workflow};
 
     fn run(name: &str, conclusion: Option<&str>) -> CheckRun {
         CheckRun {
@@ -201,7 +216,24 @@ mod tests {
             started: None,
             completed: None,
             url: Some(format!("https://ci/{name}")),
+            suite: None,
+            workflow: None,
         }
+    }
+
+    #[test]
+    fn jobs_of_one_name_are_told_apart_by_their_workflows() {
+        let of = |id, file: &str, conclusion| CheckRun {
+            id,
+            workflow: Some(Workflow { id, file: file.into() }),
+            ..run("ci / unit", Some(conclusion))
+        };
+        let runs = vec![of(1, "nightly.yml", "failure"), of(2, "ci.yml", "success")];
+        let checked = judged(runs, &required(&["ci / unit"]), &Gates::default());
+        assert_eq!(checked.verdict, Verdict::Fail);
+        assert_eq!(checked.evidence.summary, "1 check does not pass on a1b2c3d: ci / unit of nightly.yml (failure)");
+        let alone = judged(vec![of(2, "ci.yml", "failure")], &required(&[]), &Gates::default());
+        assert!(alone.evidence.summary.ends_with("ci / unit (failure)"), "{}", alone.evidence.summary);
     }
 
     fn required(names: &[&str]) -> Required {
@@ -212,7 +244,19 @@ mod tests {
 
     fn judged(runs: Vec<CheckRun>, required: &Required, limits: &Gates) -> Checked {
         let commit: CommitSha = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334".parse().unwrap();
-        judge(&commit, &Checks { runs, statuses: Vec::new() }, required, limits)
+        judge(&commit, &Checks { runs, ..Checks::default() }, required, limits)
+    }
+
+    #[test]
+    fn a_failure_that_may_have_been_mended_is_unknown_and_no_pass() {
+        let commit: CommitSha = "a1b2c3d4e5f60718293a4b5c6d7e8f9001122334".parse().unwrap();
+        let verdict = |first| {
+            let runs = vec![run("ci / unit", Some(first)), run("ci / unit", Some("success"))];
+            let checks = Checks { runs, unclear: Some("GitHub answered 403".into()), ..Checks::default() };
+            judge(&commit, &checks, &required(&["ci / unit"]), &Gates::default()).verdict
+        };
+        // Where every suite passed, there is nothing to be told.
+        assert_eq!((verdict("failure"), verdict("success")), (Verdict::Unknown, Verdict::Pass));
     }
 
     #[test]
@@ -294,7 +338,8 @@ mod tests {
         let status =
             |state: &str| Status { id: 1, context: "ci / unit".into(), state: state.into(), url: None, at: None };
         let verdict = |state| {
-            let checks = Checks { runs: vec![run("x", Some("success"))], statuses: vec![status(state)] };
+            let runs = vec![run("x", Some("success"))];
+            let checks = Checks { runs, statuses: vec![status(state)], unclear: None };
             judge(&commit, &checks, &required(&["ci / unit"]), &Gates::default()).verdict
         };
         assert_eq!((verdict("success"), verdict("error")), (Verdict::Pass, Verdict::Fail));

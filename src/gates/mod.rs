@@ -9,6 +9,7 @@ pub mod migrations;
 pub mod performance;
 mod ready;
 pub mod rollback;
+mod secrets;
 pub mod smoke;
 pub mod soak;
 mod timeline;

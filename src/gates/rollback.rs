@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use crate::adapters::aws::{Aws, LifecyclePolicy};
 use crate::adapters::cluster::{ExternalSecrets, Workloads};
@@ -20,6 +19,7 @@ use crate::error::Result;
 use crate::monitor::databases::Database;
 use crate::monitor::running::digests_of;
 
+use super::secrets::{Wanted, fetched_now};
 use super::waived::Waiver;
 use super::wayback::{ImageFate, PendingRisk, SecretFate, Wayback, fate, judge};
 use super::words::candidate;
@@ -159,12 +159,12 @@ impl Rollback {
         let live = self.secrets.list().await?;
         let mut wanted = match target {
             Some(commit) => self.secrets_at(commit)?,
-            None => BTreeSet::new(),
+            None => Wanted::default(),
         };
         if wanted.is_empty() {
-            wanted = live.iter().flat_map(|secret| secret.keys.iter().cloned()).collect();
+            live.iter().for_each(|secret| wanted.add(secret));
         }
-        let asked = wanted.iter().map(async |(key, remote)| {
+        let asked = wanted.secrets.iter().map(async |(key, remote)| {
             let found = self.aws.describe_secret(remote).await?;
             let fate = match found {
                 None => SecretFate::gone(key, remote),
@@ -173,70 +173,23 @@ impl Rollback {
             Ok::<_, crate::Error>(fate)
         });
         let mut fates = futures::future::try_join_all(asked).await?;
+        fates.extend(wanted.found.iter().map(|(name, entry)| SecretFate::found(name, fetched_now(name, entry, &live))));
+        fates.extend(wanted.unreadable.iter().map(|name| SecretFate::unreadable(name)));
         fates.extend(live.iter().filter_map(SecretFate::not_synced));
         Ok(fates)
     }
 
-    /// Keys and remote names of the ExternalSecrets in production's overlay at a commit.
-    fn secrets_at(&self, commit: &CommitSha) -> Result<BTreeSet<(String, String)>> {
+    /// What the ExternalSecrets in production's overlay ask for at a commit.
+    fn secrets_at(&self, commit: &CommitSha) -> Result<Wanted> {
         let dir = &self.config.production.overlay;
-        let mut keys = BTreeSet::new();
+        let mut wanted = Wanted::default();
         for file in self.git.list_at(commit, dir)? {
             if !(file.ends_with(".yaml") || file.ends_with(".yml")) {
                 continue;
             }
             let text = self.git.file_at(commit, &format!("{dir}/{file}"))?.unwrap_or_default();
-            keys.extend(external_secret_keys(&String::from_utf8_lossy(&text)));
+            wanted.add_file(&String::from_utf8_lossy(&text));
         }
-        Ok(keys)
-    }
-}
-
-/// `(secretKey, remoteRef.key)` of each ExternalSecret in a file. What is no YAML, or another kind, has none.
-fn external_secret_keys(text: &str) -> Vec<(String, String)> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Datum {
-        secret_key: String,
-        remote_ref: Remote,
-    }
-    #[derive(Deserialize)]
-    struct Remote {
-        key: String,
-    }
-    #[derive(Deserialize)]
-    struct Spec {
-        #[serde(default)]
-        data: Vec<Datum>,
-    }
-    #[derive(Deserialize)]
-    struct Manifest {
-        kind: String,
-        spec: Spec,
-    }
-    let mut keys = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(text) {
-        // After a syntax error the parser answers with the same error for ever.
-        let Ok(value) = serde_yaml::Value::deserialize(document) else { break };
-        match serde_yaml::from_value::<Manifest>(value) {
-            Ok(manifest) if manifest.kind == "ExternalSecret" => {
-                keys.extend(manifest.spec.data.into_iter().map(|datum| (datum.secret_key, datum.remote_ref.key)));
-            }
-            _ => {}
-        }
-    }
-    keys
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_keys_of_external_secrets_are_read_and_nothing_else() {
-        let text = "kind: Deployment\nspec: {replicas: 2}\n---\nkind: ExternalSecret\nspec:\n  data:\n  - secretKey: A\n    remoteRef: {key: gospelib/a}\n";
-        assert_eq!(external_secret_keys(text), [("A".to_owned(), "gospelib/a".to_owned())]);
-        assert!(external_secret_keys("{{ not yaml").is_empty());
-        assert!(external_secret_keys("").is_empty());
+        Ok(wanted)
     }
 }

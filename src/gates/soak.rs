@@ -111,6 +111,7 @@ impl Soak {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
+        application.must_be_clear()?;
         let unknown = |entry: &AppHistory| entry.revision.parse().is_ok_and(|commit: CommitSha| !self.git.has(&commit));
         if application.history.iter().any(unknown) {
             self.git.fetch().await?;

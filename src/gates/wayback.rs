@@ -81,21 +81,48 @@ impl PendingRisk {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SecretFate {
     pub name: String,
-    /// Why it would not be there; `None` when it will.
-    pub lost: Option<String>,
-    /// The cluster has it, as it was before.
-    pub stale: bool,
+    pub fate: Fate,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// And what was seen of it.
+    There(&'static str),
+    /// Why it would not be there.
+    Lost(String),
+    /// Why it would not be there, though the cluster has it as it was before.
+    Stale(String),
+    NotKnown(&'static str),
 }
 
 impl SecretFate {
     pub fn gone(key: &str, remote: &str) -> Self {
-        let lost = Some(format!("secret {remote} (for {key}) is not in Secrets Manager"));
-        Self { name: key.to_owned(), lost, stale: false }
+        let fate = Fate::Lost(format!("secret {remote} (for {key}) is not in Secrets Manager"));
+        Self { name: key.to_owned(), fate }
     }
 
     pub fn there(key: &str, remote: &str, deleted: Option<Timestamp>) -> Self {
-        let lost = deleted.map(|_| format!("secret {remote} (for {key}) is scheduled for deletion"));
-        Self { name: key.to_owned(), lost, stale: false }
+        let fate = match deleted {
+            Some(_) => Fate::Lost(format!("secret {remote} (for {key}) is scheduled for deletion")),
+            None => Fate::There("its secret is there"),
+        };
+        Self { name: key.to_owned(), fate }
+    }
+
+    /// An ExternalSecret that takes whatever fits; `now`: the cluster does by the very same words.
+    pub fn found(name: &str, now: bool) -> Self {
+        let fate = if now {
+            Fate::There("the cluster finds its secrets by the same words now")
+        } else {
+            Fate::NotKnown("it takes whatever secrets fit (dataFrom), and which must be there is not known")
+        };
+        Self { name: format!("ExternalSecret {name}"), fate }
+    }
+
+    /// An ExternalSecret of a form that is not known here.
+    pub fn unreadable(name: &str) -> Self {
+        let fate = Fate::NotKnown("which secrets it asks for cannot be read from its manifest");
+        Self { name: format!("ExternalSecret {name}"), fate }
     }
 
     /// An ExternalSecret whose newest spec has not arrived; `None` where it has.
@@ -106,8 +133,8 @@ impl SecretFate {
             Some(_) if !secret.current() => "its newest spec has not been acted on (kubectl describe says why)",
             Some(_) => return None,
         };
-        let lost = Some(format!("ExternalSecret {} is not ready: {why}", secret.name));
-        Some(Self { name: secret.name.clone(), lost, stale: true })
+        let fate = Fate::Stale(format!("ExternalSecret {} is not ready: {why}", secret.name));
+        Some(Self { name: secret.name.clone(), fate })
     }
 }
 
@@ -285,19 +312,30 @@ impl Findings {
     }
 
     fn secrets(&mut self, secrets: &[SecretFate], now: bool) {
-        for secret in secrets {
-            match &secret.lost {
+        let mut not_known = 0;
+        for SecretFate { name, fate } in secrets {
+            match fate {
+                Fate::There(said) => self.fact(name, said, Some(true)),
                 // Pods read what the cluster has.
-                Some(why) if now && secret.stale => self.fact(&secret.name, why, None),
-                None => self.fact(&secret.name, "its secret is there", Some(true)),
-                Some(why) => {
-                    self.fact(&secret.name, why, Some(false));
+                Fate::Stale(why) if now => self.fact(name, why, None),
+                Fate::Lost(why) | Fate::Stale(why) => {
+                    self.fact(name, why, Some(false));
                     self.against(why.clone(), "restore the secret in Secrets Manager (names only are read here)");
+                }
+                Fate::NotKnown(why) => {
+                    not_known += 1;
+                    self.fact(name, why, None);
+                    if !now {
+                        self.unknown.push(printable(&format!("{name}: {why}")));
+                    }
                 }
             }
         }
-        if !secrets.is_empty() {
-            self.notes.push(format!("{} there", count(secrets.len(), "secret")));
+        if secrets.len() > not_known {
+            self.notes.push(format!("{} there", count(secrets.len() - not_known, "secret")));
+        }
+        if not_known > 0 {
+            self.notes.push(format!("NOT KNOWN of {}", count(not_known, "ExternalSecret")));
         }
     }
 }
@@ -385,11 +423,30 @@ mod tests {
         gone.images.insert("auth".parse().unwrap(), Vec::new());
         assert_eq!(judged(&gone).0.reasons, ["auth: ECR has no image of its tag"]);
         let mut stale = wayback();
-        let late = SecretFate { name: "gospelib-secrets".into(), lost: Some("not ready".into()), stale: true };
+        let late = SecretFate { name: "gospelib-secrets".into(), fate: Fate::Stale("not ready".into()) };
         stale.secrets.push(late);
         assert!(!judged(&stale).0.usable);
         stale.applied = true;
         assert!(judged(&stale).0.usable);
+    }
+
+    #[test]
+    fn secrets_of_which_names_do_not_tell_are_not_known_and_no_pass() {
+        let mut found = wayback();
+        found.secrets = vec![SecretFate::found("app", true)];
+        assert!(judged(&found).0.usable);
+        for fate in [SecretFate::found("app", false), SecretFate::unreadable("app")] {
+            found.secrets = vec![fate];
+            found.applied = false;
+            let (rollback, checked) = judged(&found);
+            assert_eq!((rollback.usable, checked.verdict), (false, Verdict::Unknown));
+            assert!(rollback.reasons[0].starts_with("ExternalSecret app: "), "{:?}", rollback.reasons);
+            // Pods read what the cluster has.
+            found.applied = true;
+            let (rollback, checked) = judged(&found);
+            assert!(rollback.usable);
+            assert!(checked.evidence.summary.contains("NOT KNOWN of 1 ExternalSecret"), "{}", checked.evidence.summary);
+        }
     }
 
     #[test]
@@ -473,6 +530,7 @@ mod tests {
             name: "gospelib-secrets".into(),
             target: "gospelib-secrets".into(),
             keys: Vec::new(),
+            data_from: Vec::new(),
             ready: Some(Condition {
                 kind: "Ready".into(),
                 status: status.into(),

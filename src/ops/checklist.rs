@@ -16,7 +16,7 @@ use crate::monitor::metrics::Metrics;
 use crate::ui::out::Out;
 
 use super::connect::{Connected, connect};
-use super::{Invocation, candidate};
+use super::{Invocation, candidate, guards};
 
 /// Why a first release goes without a gate.
 const FIRST: &str = "first release: there is nothing before it";
@@ -90,6 +90,7 @@ pub async fn checklist(invocation: &mut Invocation, args: &Args, out: &mut Out, 
     if let Some(Action::Attest(attest)) = &args.action {
         return attested(invocation, &connected, attest, &candidate.commit, out, json).await;
     }
+    guards::followed(&connected.applications, &config).await?;
     let live = match candidate::running(&config, &connected.production.aws, &connected.production.workloads).await {
         Err(error) if args.first_release && error.kind() == crate::Kind::GateBlocked => {
             std::collections::BTreeMap::new()

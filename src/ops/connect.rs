@@ -139,7 +139,7 @@ pub async fn connect_despite(invocation: &mut Invocation, hurry: bool) -> Result
         // Whatever is asked of Argo CD there is answered by "no such application".
         (production.0.cluster.clone(), None)
     });
-    let applications = Applications::new(&argo, &config.argo.namespace);
+    let applications = applications(config, &argo);
     let identity = production.0.cluster.identity();
     let world = WorldId {
         kind: *kind,
@@ -194,6 +194,14 @@ async fn place(environment: &Environment, name: &'static str) -> Result<(Place, 
         .attempting(|| format!("connect to the cluster of {name}"))?;
     let workloads = Workloads::new(&cluster, &environment.namespace);
     Ok((Place { aws, cluster, workloads, session }, identity))
+}
+
+/// Argo CD's Applications, each with the overlay that it is configured to deploy.
+pub fn applications(config: &Config, argo: &Cluster) -> Applications {
+    let slug = &config.repository.slug;
+    Applications::new(argo, &config.argo.namespace)
+        .deploying(&config.argo.application, slug, &config.production.overlay)
+        .deploying(&config.argo.staging_application, slug, &config.staging.overlay)
 }
 
 /// Argo CD's own cluster, where it is not production's, and the sign-in to it where that is another.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::adapters::aws::Aws;
-use crate::adapters::cluster::{Applications, Cluster, Leases, Workloads};
+use crate::adapters::cluster::{Cluster, Leases, Workloads};
 use crate::adapters::git::Git;
 use crate::adapters::http::{self, Probe, probe_url};
 use crate::config::Config;
@@ -344,10 +344,11 @@ async fn argo(config: &Config, aws: &Aws, production: &Cluster) -> Look {
         Ok((cluster, _)) => cluster,
         Err(error) => return bad("argo cd", &error),
     };
-    let applications = Applications::new(&cluster, &config.argo.namespace);
-    let application = applications.application(&config.argo.application).await.map(|app| {
+    let applications = connect::applications(config, &cluster);
+    let application = applications.application(&config.argo.application).await.and_then(|app| {
+        app.must_be_clear()?;
         let auto = if app.auto_sync { "syncs by itself" } else { "does NOT sync by itself" };
-        format!("{}: {}, {}, {auto}", app.name, app.sync_status, app.health)
+        Ok(format!("{}: {}, {}, {auto}", app.name, app.sync_status, app.health))
     });
     told("argo cd", application)
 }

@@ -1,5 +1,6 @@
 //! Rules of GitHub that a release leans on: asserted, since some plans ignore them silently.
 
+use crate::adapters::cluster::Applications;
 use crate::adapters::github::{GitHub, TagRules};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -33,6 +34,17 @@ pub async fn approval_rule(github: &GitHub, config: &Config) -> Result<Guard> {
         "add required reviewers to the environment {name} (Settings → Environments); private repositories need a plan that has them"
     );
     Ok(Guard { name: "approval rule", ok, said, fix })
+}
+
+/// It can be told which of our commits production's Application deploys. One that cannot be asked is left to those who need it.
+///
+/// # Errors
+/// A configuration error where that cannot be told.
+pub async fn followed(applications: &Applications, config: &Config) -> Result<()> {
+    match applications.application(&config.argo.application).await {
+        Ok(app) => app.must_be_clear(),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Release tags cannot be moved or deleted.

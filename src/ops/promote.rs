@@ -85,11 +85,12 @@ async fn choose(
     let config = invocation.config.clone();
     guards::same_bytes(&config).demand()?;
     let (production, staging) = (&connected.production, &connected.staging);
-    let (candidate, live, approval, tags) = futures::try_join!(
+    let (candidate, live, approval, tags, ()) = futures::try_join!(
         candidate::find(&config, &staging.workloads, &production.aws, &connected.git),
         live(&config, connected, options),
         guards::approval_rule(&connected.github, &config),
         guards::tag_rule(&connected.github, &config),
+        guards::followed(&connected.applications, &config),
     )?;
     approval.demand()?;
     if !tags.ok {

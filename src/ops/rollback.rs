@@ -71,6 +71,8 @@ pub(super) struct Found {
     /// Services that stay as they are: asked so, or unknown to the target.
     pub untouched: Vec<ServiceName>,
     pub app: Result<AppState>,
+    /// What else is paused with it.
+    pub paused_with: Option<String>,
     pub open: Option<RunState>,
 }
 
@@ -116,6 +118,11 @@ async fn looked(
         drive::make_way(invocation, connected, VERB).await?;
     }
     let found = find(invocation, connected, options).await?;
+    if let Ok(app) = &found.app
+        && !options.direct
+    {
+        app.must_be_clear().map_err(|error| error.hint(format!("past Argo CD, at once: {past}")))?;
+    }
     if let Some(said) = nothing_to_do(connected, &invocation.config, &found, options)? {
         invocation.note(said);
         return Ok(None);
@@ -209,7 +216,11 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
     let coming = coming.into_iter().filter_map(|(name, digest)| Some((name, digest?))).collect();
     let untouched = config.services.iter().map(|service| service.name.clone());
     let untouched = untouched.filter(|name| !affected.contains(name)).collect();
-    Ok(Found { target, runs, bad, coming, live, digests, untouched, app, open })
+    let paused_with = match &app {
+        Ok(app) if options.direct && app.auto_sync => steps::paused_with(&connected.applications, app).await,
+        _ => None,
+    };
+    Ok(Found { target, runs, bad, coming, live, digests, untouched, app, paused_with, open })
 }
 
 /// What production runs is mostly what is to be taken out. Where it was just gone back to, or a newer release has not reached it, one

@@ -33,6 +33,9 @@ impl Sheet<'_> {
         lines.extend(self.skew());
         lines.push("  schema     stays as it is: down migrations are never run".to_owned());
         lines.push(format!("  how        {}", self.how()));
+        if self.options.pause_sync {
+            lines.extend(self.found.paused_with.as_ref().map(|with| format!("  pauses     {with}")));
+        }
         lines.extend(self.argo());
         lines.extend(self.open());
         let reason = self.options.reason.as_deref().unwrap_or("not given (--reason TEXT)");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::adapters::cluster::{Applications, ConfigMaps, Leases, Workloads};
+use crate::adapters::cluster::{ConfigMaps, Leases, Workloads};
 use crate::adapters::git::Git;
 use crate::domain::printable;
 use crate::engine::RunState;
@@ -125,7 +125,7 @@ async fn debts(invocation: &Invocation, place: &connect::Place, maps: ConfigMaps
     // Without a token a debt may stay open that GitHub knows to be closed: it errs on the safe side.
     let github = connect::github(&invocation.config, &invocation.env).await.ok();
     let argo = argo_cluster(config, &place.aws, &place.cluster).await.ok();
-    let applications = argo.map(|(cluster, _)| Applications::new(&cluster, &config.argo.namespace));
+    let applications = argo.map(|(cluster, _)| connect::applications(config, &cluster));
     let workloads = Workloads::new(&place.cluster, &config.production.namespace);
     let places = Places {
         config,

@@ -12,6 +12,7 @@ const FILES: &[(&str, &str)] = &[
     ("clean", include_str!("scenarios/clean.yaml")),
     ("ci-red", include_str!("scenarios/ci-red.yaml")),
     ("ci-no-checks", include_str!("scenarios/ci-no-checks.yaml")),
+    ("ci-red-elsewhere", include_str!("scenarios/ci-red-elsewhere.yaml")),
     ("ci-required-skipped", include_str!("scenarios/ci-required-skipped.yaml")),
     ("soak-short", include_str!("scenarios/soak-short.yaml")),
     ("soak-reset", include_str!("scenarios/soak-reset.yaml")),
@@ -168,6 +169,8 @@ pub enum Ci {
     None,
     /// A required check was skipped.
     RequiredSkipped,
+    /// Another workflow has a job by the name of a required check, and it failed before the check itself passed.
+    RedElsewhere,
 }
 
 /// How long the candidate has run on staging.
@@ -410,7 +413,7 @@ mod tests {
             assert!(scenario.exit.contains_key("promote"), "{file}");
             assert!(!scenario.breaks.is_empty() && !scenario.engineer.is_empty(), "{file}");
         }
-        assert_eq!(FILES.len(), 49);
+        assert_eq!(FILES.len(), 50);
         assert!(Scenario::named("clean").unwrap().world.soak.hours > 24.0);
     }
 

@@ -31,9 +31,9 @@ impl Approval {
 
     /// Who decided, once somebody has.
     async fn decided(&self, run: &Run) -> Result<Option<Probe>> {
-        let approvals = self.github.approvals(run.id).await?;
-        let ours = approvals.iter().rev().find(|approval| approval.environments.contains(&self.workflow.environment));
-        let Some(approval) = ours else { return Ok(None) };
+        let mut ours = self.github.approvals(run.id).await?;
+        ours.retain(|approval| approval.environments.contains(&self.workflow.environment));
+        let Some(approval) = ours.last() else { return Ok(None) };
         let comment = if approval.comment.is_empty() { String::new() } else { format!(": {}", approval.comment) };
         if approval.state == "rejected" {
             return Err(Error::outside(format!("{} rejected the deployment{comment}", approval.user))
@@ -41,6 +41,18 @@ impl Approval {
                 .seen("Nothing was deployed. The tag stays: a release tag is never moved or reused.")
                 .hint("this release is over: gospel-release abort")
                 .hint("fix what the reviewer found on main, let it soak, and promote a new version"));
+        }
+        // GitHub does not tell of which attempt an approval is: where each may have its own, this one has been asked. Jobs that
+        // were run again may ask again; a run that kept the approved job never does, and goes on to its end.
+        let attempt = run.attempt.unwrap_or(1);
+        if !run.is_completed() && u64::try_from(ours.len()).is_ok_and(|given| given < attempt) {
+            let jobs = self.github.jobs(run.id).await?;
+            if !jobs.iter().any(Job::failed) {
+                return Ok(Some(Probe::NotYet(format!(
+                    "attempt {attempt} of the run: it may ask again ({})",
+                    run.url
+                ))));
+            }
         }
         let evidence = Evidence::new(format!("approved by {}{comment}", approval.user)).link(run.url.clone());
         Ok(Some(Probe::Done(Done::new(evidence))))

@@ -136,6 +136,7 @@ impl Step for ArgoSync {
         Box::pin(async move {
             let ours = super::overlay_commit(facts)?;
             let app = self.applications.application(&self.argo.application).await?;
+            app.must_be_clear()?;
             match self.standing(&app, ours, io.now()).await? {
                 Standing::Synced => {
                     let evidence = Evidence::new(format!("{} and {}", app.sync_status, app.health))

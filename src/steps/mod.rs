@@ -40,7 +40,7 @@ pub use mark_release::MarkRelease;
 pub use merge_to_main::MergeToMain;
 pub use migrate::Migrate;
 pub use overlay::OverlayCommit;
-pub use pause_sync::{PauseSync, ResumeSync};
+pub use pause_sync::{PauseSync, ResumeSync, paused_with};
 pub use pipeline::Pipeline;
 pub use push_branch::PushBranch;
 pub use records::{Quarantine, RecordDebts};

@@ -15,6 +15,24 @@ use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
 use crate::error::{Class, Error, Kind, Result};
 use crate::monitor::agreement;
 
+/// What else a pause of the Application reaches, for people: an ApplicationSet's template is that of all that it makes. `None`: nothing.
+pub async fn paused_with(applications: &Applications, app: &AppState) -> Option<String> {
+    let set = app.owner.as_deref()?.strip_prefix("ApplicationSet/")?;
+    let made = applications.made_by(set).await;
+    let set = printable(set);
+    match made {
+        Ok(names) => {
+            let others: Vec<String> =
+                names.iter().filter(|name| **name != app.name).map(|name| printable(name)).collect();
+            (!others.is_empty()).then(|| format!("{} too: ApplicationSet {set} makes them all", others.join(", ")))
+        }
+        Err(error) => Some(format!(
+            "whatever else ApplicationSet {set} makes too; it cannot be listed: {}",
+            printable(&error.to_string())
+        )),
+    }
+}
+
 /// Sees to it that Argo CD's self-heal does not undo what is applied directly.
 pub struct PauseSync {
     pub applications: Applications,
@@ -65,7 +83,11 @@ impl Step for PauseSync {
                 } else {
                     "the next sync would undo it"
                 };
-                return Err(Error::new(Kind::Waiting, format!("{} syncs by itself: {how}", app.name))
+                let error = Error::new(Kind::Waiting, format!("{} syncs by itself: {how}", app.name));
+                let with = paused_with(&self.applications, &app).await;
+                return Err(with
+                    .into_iter()
+                    .fold(error, |error, with| error.seen(format!("a pause reaches {with}")))
                     .class(Class::NeedsHuman)
                     .hint("to pause it (a debt until Git and production agree): gospel-release resume --pause-sync"));
             }
@@ -73,9 +95,12 @@ impl Step for PauseSync {
         })
     }
 
-    fn act<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+    fn act<'a>(&'a self, _facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
             let app = self.applications.application(&self.application).await?;
+            if let Some(with) = paused_with(&self.applications, &app).await {
+                io.say(format!("this pauses {with}"));
+            }
             self.applications.pause(&app).await?;
             Ok(Act::Waiting { note: "automated sync to be off".to_owned() })
         })

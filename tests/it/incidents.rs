@@ -348,8 +348,11 @@ fn argo_application_set() {
     world.fault("git-down", true);
     let ran = back(&world, &["--direct", "--pause-sync"]);
     ran.ended(0).says("left for later");
+    ran.says("pauses     gospelib-staging too: ApplicationSet gospelib makes them all");
     assert_eq!(world.serving(), old, "{ran}");
     assert!(automated(&world).is_null(), "{}", set(&world));
+    let staging = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/gospelib-staging";
+    eventually("staging is paused with it", || world.kube(staging)["spec"]["syncPolicy"]["automated"].is_null());
     eventually("the Application is as its template", || !auto_sync(&world));
     assert_eq!(world.serving(), old, "nothing put it back\n{ran}\n{:#}", world.application());
     world.fault("git-down", false);

@@ -3,6 +3,7 @@
 #![allow(clippy::format_collect, clippy::items_after_statements, reason = "shorter to read in a test")]
 
 mod adapters;
+mod argo_sources;
 mod bad_input;
 mod careful;
 mod clusters;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{Ran, Running, World};
+use serde_json::json;
+
+use crate::support::{Ran, Running, World, eventually};
 
 /// World seconds a second.
 const SPEED: u32 = 3600;
@@ -145,6 +147,7 @@ macro_rules! scenarios {
 scenarios! {
     ci_red: "ci-red" [] => After { says: &["blocked by", "ci"], ..BLOCKED };
     ci_no_checks: "ci-no-checks" [] => After { says: &["ci"], ..BLOCKED };
+    ci_red_elsewhere: "ci-red-elsewhere" [] => After { says: &["ci / unit of nightly.yml"], ..BLOCKED };
     ci_required_skipped: "ci-required-skipped" [] => After { says: &["skipped"], ..BLOCKED };
     soak_short: "soak-short" [] => After { says: &["soak", "eligible"], ..BLOCKED };
     soak_reset: "soak-reset" [] => After { says: &["soak", "eligible"], ..BLOCKED };
@@ -177,6 +180,31 @@ fn argo_stuck_without_consent() {
     world.tool(&["promote", "--yes"]).ended(13).says("unfinished").says("resume");
     world.tool(&["resume", "--terminate-sync"]).ended(0);
     assert_eq!(world.serving(), world.soaked());
+}
+
+/// Jobs that are run again ask again: the approval of the attempt before is none.
+#[test]
+fn an_approval_counts_for_its_own_attempt() {
+    let world = World::serve("approval-expired", 120);
+    let before = world.serving();
+    world.tool(&["promote", "--yes", "--wait-approval", "1s"]).ended(11);
+    let run = world.workflow_runs("release/v1.2.0")[0]["id"].clone();
+    let at = |rest: &str| format!("actions/runs/{run}{rest}");
+    let pending = || world.github(&at("/pending_deployments"));
+    eventually("it asks", || pending()[0]["environment"]["id"].is_u64());
+    let environment = &pending()[0]["environment"]["id"];
+    let yes = json!({"environment_ids": [environment], "state": "approved", "comment": "go"});
+    world.github_post_by("rhea-reviewer", &at("/pending_deployments"), &yes);
+    world.github_post(&at("/cancel"), &json!({}));
+    eventually("it ends", || world.github(&at(""))["status"] == "completed");
+    world.github_post(&at("/rerun"), &json!({}));
+    // The regression suite runs, and nobody is asked yet.
+    assert_eq!(pending(), json!([]));
+    let ran = world.tool(&["resume", "--wait-approval", "1s"]);
+    assert!(!ran.ended(11).stderr.contains("approved by"), "{ran}");
+    eventually("it asks again", || pending()[0]["environment"]["id"].is_u64());
+    world.tool(&["resume", "--wait-approval", "1s"]).ended(11).says("to approve v1.2.0");
+    assert_eq!(world.serving(), before);
 }
 
 /// Where soaked bytes are demanded, a workflow that builds again is refused before the tag.

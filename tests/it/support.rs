@@ -157,19 +157,24 @@ impl World {
 
     /// PUT on the rehearsed GitHub's repository, by somebody who may.
     pub fn github_put(&self, path: &str, body: &Value) -> Value {
-        self.github_sent(reqwest::Method::PUT, path, body)
+        self.github_sent(reqwest::Method::PUT, path, body, "ghp_rehearsal")
     }
 
     /// POST there.
     pub fn github_post(&self, path: &str, body: &Value) -> Value {
-        self.github_sent(reqwest::Method::POST, path, body)
+        self.github_sent(reqwest::Method::POST, path, body, "ghp_rehearsal")
     }
 
-    fn github_sent(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
+    /// POST there, by another person.
+    pub fn github_post_by(&self, login: &str, path: &str, body: &Value) -> Value {
+        self.github_sent(reqwest::Method::POST, path, body, &format!("ghp_rehearsal_{login}"))
+    }
+
+    fn github_sent(&self, method: reqwest::Method, path: &str, body: &Value, token: &str) -> Value {
         let url = format!("{}/repos/gospelib/gospelib/{path}", self.url("github"));
         block_on(async {
             let client = reqwest::Client::builder().timeout(ANSWER).build().expect("a client");
-            let request = client.request(method, &url).bearer_auth("ghp_rehearsal").header("user-agent", "test");
+            let request = client.request(method, &url).bearer_auth(token).header("user-agent", "test");
             let answer = request.json(body).send().await.expect("an answer");
             assert!(answer.status().is_success(), "{url}: {}", answer.status());
             answer.json().await.expect("JSON")
@@ -253,7 +258,7 @@ impl World {
         self.kube_ask(path, None)
     }
 
-    /// A patch as `kubectl patch` sends it: a strategic merge, and a merge for what is no kind of Kubernetes' own.
+    /// A patch, as `kubectl patch` sends it.
     pub fn kube_patch(&self, path: &str, patch: &Value) -> Value {
         self.kube_ask(path, Some(patch))
     }
@@ -266,6 +271,8 @@ impl World {
         let ca = base64::engine::general_purpose::STANDARD.decode(ca).expect("base64");
         let server = config["clusters"][0]["cluster"]["server"].as_str().expect("a server");
         let token = config["users"][0]["user"]["token"].as_str().expect("a token");
+        // Custom resources have no strategic merge.
+        let kind = if path.contains("argoproj.io") { "merge" } else { "strategic-merge" };
         block_on(async {
             let client = reqwest::Client::builder()
                 .timeout(ANSWER)
@@ -276,11 +283,10 @@ impl World {
                 let url = format!("{server}{path}");
                 let request = match patch {
                     None => client.get(url),
-                    Some(patch) => {
-                        let form = if path.contains("argoproj.io") { "merge-patch" } else { "strategic-merge-patch" };
-                        let request = client.patch(url).header("content-type", format!("application/{form}+json"));
-                        request.body(patch.to_string())
-                    }
+                    Some(patch) => client
+                        .patch(url)
+                        .header("content-type", format!("application/{kind}-patch+json"))
+                        .body(patch.to_string()),
                 };
                 if let Ok(answer) = request.bearer_auth(token).send().await
                     && (answer.status().is_success() || answer.status() == 404)

@@ -48,3 +48,43 @@ fn custom_resources_are_valid() {
         if ended { Ok(()) } else { Err(app["status"]["operationState"].to_string()) }
     });
 }
+
+#[test]
+fn an_application_of_several_sources_is_valid() {
+    let contracts = [contract("argocd-application-crd.yaml"), contract("externalsecret-crd.yaml")];
+    let [Some(argo), Some(secrets)] = contracts else { return };
+    if !need(&["kubectl"]) || !need_modules(&["jsonschema", "yaml"]) {
+        return;
+    }
+    let world = World::serve("clean", 3600);
+    let source = |more: Value| {
+        let mut source = json!({ "repoURL": "https://github.com/gospelib/gospelib.git" });
+        source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        source
+    };
+    let sources = json!([
+        source(json!({ "ref": "values", "targetRevision": "release/v1.1.0" })),
+        source(json!({ "path": "infra/k8s/overlays/staging", "targetRevision": "main" })),
+    ]);
+    let sync =
+        json!({ "sync": { "revisions": ["release/v1.1.0", "main"] }, "initiatedBy": { "username": "dana-dev" } });
+    let patch = json!({ "spec": { "source": null, "sources": sources }, "operation": sync }).to_string();
+    let patched = ["-n", "argocd", "patch", "application", "gospelib-staging", "--type=merge", "-p", &patch];
+    world.client("kubectl").args(patched).run().ok();
+    eventually("they are synced", Duration::from_secs(30), || {
+        let found = world
+            .client("kubectl")
+            .args(["-n", "argocd", "get", "application", "gospelib-staging", "-o", "json"])
+            .run()
+            .json();
+        let script = format!("{}/tests/real/crds.py", env!("CARGO_MANIFEST_DIR"));
+        let input = json!([found]).to_string();
+        let checked = world.client("python3").arg(script).arg(&argo).arg(&secrets).input(input).run();
+        assert_eq!(checked.code, Some(0), "{checked:?}");
+        let status = &found["status"];
+        let last = status["history"].as_array().and_then(|history| history.last()).cloned().unwrap_or_default();
+        let both = [&status["sync"], &status["operationState"]["syncResult"], &last];
+        let told = both.iter().all(|part| part["revisions"].as_array().is_some_and(|revisions| revisions.len() == 2));
+        if told { Ok(()) } else { Err(status.to_string()) }
+    });
+}

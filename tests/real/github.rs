@@ -125,6 +125,7 @@ fn reads(proxy: &Proxy) {
         "{repo}/actions/workflows/cd-production.yml",
         "{repo}/actions/workflows/cd-production.yml/runs?event=push&status=success",
         "{repo}/actions/runs",
+        "{repo}/actions/runs?per_page=2&page=2",
         "{repo}/environments",
         "{repo}/environments/production",
         "{repo}/deployments",

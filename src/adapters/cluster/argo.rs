@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::argo_sources::{Overlay, Revisions, Source, position, request};
 use super::connect::Cluster;
 use super::errors::kube_error;
 use crate::error::{Class, Error, Result};
@@ -22,6 +23,8 @@ const US: &str = "gospel-release";
 pub struct Applications {
     cluster: Cluster,
     namespace: String,
+    /// The overlay that an Application deploys, by its name.
+    overlays: Vec<(String, Overlay)>,
 }
 
 /// An Application.
@@ -30,8 +33,10 @@ pub struct AppState {
     pub name: String,
     /// `Synced`, `OutOfSync`, `Unknown`: the live objects compared with `revision`. May be about an old revision.
     pub sync_status: String,
-    /// The commit that was last compared.
+    /// The commit that was last compared. Of several sources: the overlay's.
     pub revision: Option<String>,
+    /// Why it cannot be told which commit of ours it deploys; its revisions are not told then.
+    pub unclear: Option<String>,
     /// `Healthy`, `Progressing`, `Degraded`, `Suspended`, `Missing`, `Unknown`.
     pub health: String,
     pub health_message: String,
@@ -122,6 +127,16 @@ impl Operation {
 }
 
 impl AppState {
+    /// Asserts that its revisions are commits of the configured overlay.
+    ///
+    /// # Errors
+    /// A configuration error that says why it cannot be told.
+    pub fn must_be_clear(&self) -> Result<()> {
+        let Some(why) = &self.unclear else { return Ok(()) };
+        Err(Error::config(format!("what the Argo CD application {} deploys cannot be followed: {why}", self.name))
+            .hint("compare argo.application, the environment's overlay and repository.slug with the Application's sources"))
+    }
+
     #[must_use]
     pub fn condition(&self, kind: &str) -> Option<&AppCondition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
@@ -132,7 +147,19 @@ impl Applications {
     /// `namespace`: Argo CD's own, not the one that is deployed to.
     #[must_use]
     pub fn new(cluster: &Cluster, namespace: &str) -> Self {
-        Self { cluster: cluster.clone(), namespace: namespace.to_owned() }
+        Self { cluster: cluster.clone(), namespace: namespace.to_owned(), overlays: Vec::new() }
+    }
+
+    /// Says which overlay (a path in the repository `slug`, `owner/name`) the Application `name` deploys: of several sources, that one
+    /// is meant.
+    #[must_use]
+    pub fn deploying(mut self, name: &str, slug: &str, path: &str) -> Self {
+        self.overlays.push((name.to_owned(), Overlay { slug: slug.to_owned(), path: path.to_owned() }));
+        self
+    }
+
+    fn overlay(&self, name: &str) -> Option<&Overlay> {
+        self.overlays.iter().find(|(known, _)| known == name).map(|(_, overlay)| overlay)
     }
 
     pub(super) fn cluster(&self) -> &Cluster {
@@ -148,7 +175,20 @@ impl Applications {
     /// # Errors
     /// `NotFound` when there is none.
     pub async fn application(&self, name: &str) -> Result<AppState> {
-        state(self.object(name).await?)
+        state(self.object(name).await?, self.overlay(name))
+    }
+
+    /// Names of the Applications that the ApplicationSet `set` makes, sorted.
+    pub async fn made_by(&self, set: &str) -> Result<Vec<String>> {
+        let owner = Some(format!("ApplicationSet/{set}"));
+        let all = self.cluster.list(&self.api(), &ListParams::default(), "Argo CD applications").await?;
+        let named = all.into_iter().filter_map(|object| {
+            let name = object.metadata.name.clone()?;
+            (self::owner(&object.metadata, &name) == owner).then_some(name)
+        });
+        let mut names: Vec<String> = named.collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Asks the controller to compare it again now.
@@ -190,11 +230,13 @@ impl Applications {
     /// Starts a sync to `revision` (a commit), with the Application's own options.
     ///
     /// # Errors
-    /// A conflict when an operation is requested or under way already, or the Application changed meanwhile.
+    /// A conflict when an operation is requested or under way already, or the Application changed meanwhile; a configuration error
+    /// when it cannot be told which of its sources the commit is of.
     pub async fn sync(&self, name: &str, revision: &str) -> Result<()> {
         let begin = async || {
             let object = self.object(name).await?;
-            let state = state(object.clone())?;
+            let state = state(object.clone(), self.overlay(name))?;
+            state.must_be_clear()?;
             let busy = state.operation_requested || state.operation.as_ref().is_some_and(Operation::running);
             if busy {
                 let what = format!("application {name} has an operation under way");
@@ -202,15 +244,17 @@ impl Applications {
             }
             let patch = json!({
                 "metadata": {"resourceVersion": state.resource_version},
-                "operation": operation(&object.data, revision)
+                "operation": operation(&object.data, self.overlay(name), revision)?
             });
             self.patch(name, &patch, "sync").await.map(|_| ())
         };
         let begun = async || {
             let object = self.object(name).await?;
             let requested = &object.data["operation"];
-            let ours = requested["initiatedBy"]["username"] == US && requested["sync"]["revision"] == revision;
-            let state = state(object)?;
+            let sync = operation(&object.data, self.overlay(name), revision)?["sync"].take();
+            let same = ["revision", "revisions"].iter().all(|key| requested["sync"][key] == sync[key]);
+            let ours = requested["initiatedBy"]["username"] == US && same;
+            let state = state(object, self.overlay(name))?;
             let running =
                 state.operation.is_some_and(|op| op.initiated_by == US && op.revision.as_deref() == Some(revision));
             Ok((ours || running).then_some(()))
@@ -244,9 +288,11 @@ impl Applications {
 }
 
 /// The operation that Argo's own server would start: prune and options as the Application's sync policy has them.
-fn operation(data: &Value, revision: &str) -> Value {
+fn operation(data: &Value, overlay: Option<&Overlay>, revision: &str) -> Result<Value> {
     let policy = &data["spec"]["syncPolicy"];
-    let mut sync = json!({"revision": revision});
+    let sources: Vec<Source> = serde_json::from_value(data["spec"]["sources"].clone()).unwrap_or_default();
+    let ours = (!sources.is_empty()).then(|| position(&sources, overlay)).transpose().map_err(Error::config)?;
+    let mut sync = request(&sources, ours, revision);
     if policy["automated"]["prune"] == json!(true) {
         sync["prune"] = json!(true);
     }
@@ -257,7 +303,7 @@ fn operation(data: &Value, revision: &str) -> Value {
     if policy["retry"].is_object() {
         operation["retry"] = policy["retry"].clone();
     }
-    operation
+    Ok(operation)
 }
 
 #[derive(Deserialize, Default)]
@@ -272,17 +318,11 @@ struct Wire {
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
     source: Source,
+    /// Where there are any, `source` does not count.
+    sources: Vec<Source>,
+    source_hydrator: Option<Value>,
     destination: Destination,
     sync_policy: Option<SyncPolicy>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Source {
-    #[serde(rename = "repoURL")]
-    repo_url: String,
-    path: String,
-    target_revision: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -321,7 +361,8 @@ struct Status {
 #[serde(default)]
 struct Sync {
     status: String,
-    revision: Option<String>,
+    #[serde(flatten)]
+    revisions: Revisions,
 }
 
 #[derive(Deserialize, Default)]
@@ -339,20 +380,14 @@ struct WireOperation {
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     retry_count: u32,
-    sync_result: Option<SyncResult>,
+    sync_result: Option<Revisions>,
     operation: WireRequest,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct SyncResult {
-    revision: String,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct WireRequest {
-    sync: Option<SyncResult>,
+    sync: Option<Revisions>,
     initiated_by: InitiatedBy,
 }
 
@@ -367,8 +402,8 @@ struct InitiatedBy {
 #[serde(rename_all = "camelCase")]
 struct WireHistory {
     id: i64,
-    #[serde(default)]
-    revision: String,
+    #[serde(flatten)]
+    revisions: Revisions,
     deployed_at: Timestamp,
 }
 
@@ -387,30 +422,46 @@ struct Summary {
     images: BTreeSet<String>,
 }
 
-fn state(object: DynamicObject) -> Result<AppState> {
+/// Why it cannot be told which of its revisions is ours.
+fn unclear(spec: &Spec, overlay: Option<&Overlay>) -> Option<String> {
+    if spec.source_hydrator.as_ref().is_some_and(|hydrator| !hydrator.is_null()) {
+        return Some("it is hydrated (spec.sourceHydrator), and syncs commits that are not ours".to_owned());
+    }
+    if spec.sources.is_empty() { None } else { position(&spec.sources, overlay).err() }
+}
+
+fn state(object: DynamicObject, overlay: Option<&Overlay>) -> Result<AppState> {
     let metadata = object.metadata;
     let name = metadata.name.clone().unwrap_or_default();
     let Wire { spec, status, operation } = serde_json::from_value(object.data)
         .map_err(|error| Error::outside(format!("read Argo CD application {name}")).because(error))?;
-    let automated = spec.sync_policy.and_then(|policy| policy.automated);
+    let unclear = unclear(&spec, overlay);
+    let ours = |revisions: &Revisions| revisions.ours(&spec.sources, overlay).filter(|_| unclear.is_none());
+    let automated = spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref());
     let owner = owner(&metadata, &name);
+    let at = position(&spec.sources, overlay).ok();
+    let source = at.and_then(|at| spec.sources.get(at)).unwrap_or(&spec.source);
     let mut history: Vec<AppHistory> = status
         .history
         .into_iter()
-        .map(|entry| AppHistory { id: entry.id, revision: entry.revision, deployed_at: entry.deployed_at })
+        .map(|entry| AppHistory {
+            id: entry.id,
+            revision: ours(&entry.revisions).unwrap_or_default(),
+            deployed_at: entry.deployed_at,
+        })
         .collect();
     history.sort_by_key(|entry| entry.id);
     Ok(AppState {
         sync_status: if status.sync.status.is_empty() { "Unknown".into() } else { status.sync.status },
-        revision: status.sync.revision.filter(|revision| !revision.is_empty()),
+        revision: ours(&status.sync.revisions),
         health: status.health.status.unwrap_or_else(|| "Unknown".into()),
         health_message: status.health.message,
-        operation: status.operation_state.map(Into::into),
+        operation: status.operation_state.map(|wire| read_operation(wire, ours)),
         refresh_requested: metadata.annotations.as_ref().is_some_and(|all| all.contains_key(REFRESH)),
         operation_requested: operation.is_some_and(|request| !request.is_null()),
         history,
-        auto_sync: automated.as_ref().is_some_and(|automated| automated.enabled != Some(false)),
-        self_heal: automated.as_ref().is_some_and(|automated| automated.self_heal),
+        auto_sync: automated.is_some_and(|automated| automated.enabled != Some(false)),
+        self_heal: automated.is_some_and(|automated| automated.self_heal),
         owner,
         images: status.summary.images,
         conditions: status
@@ -419,28 +470,27 @@ fn state(object: DynamicObject) -> Result<AppState> {
             .map(|c| AppCondition { kind: c.kind, message: c.message, at: c.last_transition_time })
             .collect(),
         reconciled_at: status.reconciled_at,
-        repo_url: spec.source.repo_url,
-        source_path: spec.source.path,
-        target_revision: spec.source.target_revision,
-        destination: spec.destination.namespace,
+        repo_url: source.repo_url.clone(),
+        source_path: source.path.clone(),
+        target_revision: source.target_revision.clone(),
+        destination: spec.destination.namespace.clone(),
         resource_version: metadata.resource_version.unwrap_or_default(),
         name,
+        unclear: unclear.clone(),
     })
 }
 
-impl From<WireOperation> for Operation {
-    fn from(wire: WireOperation) -> Self {
-        let found = wire.sync_result.into_iter().chain(wire.operation.sync).map(|sync| sync.revision);
-        let by = wire.operation.initiated_by;
-        Self {
-            phase: wire.phase,
-            revision: found.into_iter().find(|revision| !revision.is_empty()),
-            started_at: wire.started_at,
-            finished_at: wire.finished_at,
-            message: wire.message,
-            initiated_by: if by.automated || by.username.is_empty() { "automated".into() } else { by.username },
-            retries: wire.retry_count,
-        }
+fn read_operation(wire: WireOperation, ours: impl Fn(&Revisions) -> Option<String>) -> Operation {
+    let told = [wire.sync_result, wire.operation.sync];
+    let by = wire.operation.initiated_by;
+    Operation {
+        phase: wire.phase,
+        revision: told.iter().flatten().find_map(ours),
+        started_at: wire.started_at,
+        finished_at: wire.finished_at,
+        message: wire.message,
+        initiated_by: if by.automated || by.username.is_empty() { "automated".into() } else { by.username },
+        retries: wire.retry_count,
     }
 }
 
@@ -482,7 +532,7 @@ mod tests {
             "history": [{"id": 4, "revision": "b", "deployedAt": "2025-03-02T00:00:00Z", "source": {"repoURL": "x"}},
                 {"id": 3, "revision": "a", "deployedAt": "2025-03-01T00:00:00Z", "source": {"repoURL": "x"}}],
             "summary": {"images": ["r.example/gospelib-gateway:v1"]}
-        })))
+        })), None)
         .unwrap();
         let operation = app.operation.as_ref().unwrap();
         assert!(operation.running() && operation.waits_for_retry());
@@ -507,14 +557,14 @@ mod tests {
 
     #[test]
     fn a_new_application_is_unknown_not_healthy() {
-        let app = state(object(json!({}))).unwrap();
+        let app = state(object(json!({})), None).unwrap();
         assert_eq!((app.sync_status.as_str(), app.health.as_str()), ("Unknown", "Unknown"));
         assert!(app.operation.is_none() && !app.operation_requested && app.revision.is_none());
     }
 
     #[test]
     fn a_sync_keeps_the_applications_own_options() {
-        let request = operation(&object(json!({})).data, "abc");
+        let request = operation(&object(json!({})).data, None, "abc").unwrap();
         assert_eq!(request["sync"]["prune"], json!(true));
         assert_eq!(request["sync"]["syncOptions"], json!(["CreateNamespace=false"]));
         assert_eq!(request["sync"]["revision"], "abc");

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroup;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::connect::Cluster;
 use super::errors::kube_error;
@@ -27,6 +28,8 @@ pub struct ExternalSecretState {
     pub target: String,
     /// Keys of that Secret, and what they are fetched from: `(secretKey, remoteRef.key)`.
     pub keys: Vec<(String, String)>,
+    /// `spec.dataFrom`: more keys, of whole secrets or of whatever fits.
+    pub data_from: Vec<Value>,
     pub ready: Option<Condition>,
     pub refreshed_at: Option<Timestamp>,
     pub refresh_interval: Option<String>,
@@ -101,6 +104,7 @@ struct Spec {
     refresh_interval: Option<String>,
     target: Target,
     data: Vec<Datum>,
+    data_from: Vec<Value>,
 }
 
 #[derive(Deserialize, Default)]
@@ -150,6 +154,7 @@ fn state(object: DynamicObject, version: &str) -> Result<ExternalSecretState> {
         target: spec.target.name.unwrap_or_else(|| name.clone()),
         name,
         keys: spec.data.into_iter().map(|datum| (datum.secret_key, datum.remote_ref.key)).collect(),
+        data_from: spec.data_from,
         ready: ready.map(|c| Condition {
             kind: c.kind,
             status: c.status,

@@ -3,6 +3,7 @@
 mod access;
 mod argo;
 mod argo_pause;
+mod argo_sources;
 mod config_maps;
 mod connect;
 mod connections;

@@ -9,11 +9,14 @@ use super::client::{GitHub, encode};
 use crate::domain::CommitSha;
 use crate::error::Result;
 
-/// What reported on a commit: the newest run per app and name, the newest status per context.
+/// What reported on a commit: the newest run per app, name and workflow, the newest status per context.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Checks {
     pub runs: Vec<CheckRun>,
     pub statuses: Vec<Status>,
+    /// Why it could not be told which runs follow each other: then the newest of every suite is here, and one that failed may have
+    /// passed later.
+    pub unclear: Option<String>,
 }
 
 /// One check run.
@@ -31,6 +34,18 @@ pub struct CheckRun {
     pub started: Option<Timestamp>,
     pub completed: Option<Timestamp>,
     pub url: Option<String>,
+    /// The suite that it is in: GitHub Actions has one for each run of a workflow.
+    pub suite: Option<u64>,
+    /// Whose job it is; asked only where runs of one name are in several suites.
+    pub workflow: Option<Workflow>,
+}
+
+/// A workflow of GitHub Actions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Workflow {
+    pub id: u64,
+    /// `ci.yml`.
+    pub file: String,
 }
 
 /// One commit status.
@@ -107,6 +122,19 @@ struct WireRun {
     completed_at: Option<Timestamp>,
     html_url: Option<String>,
     app: Option<WireApp>,
+    check_suite: Option<WireSuite>,
+}
+
+#[derive(Deserialize)]
+struct WireSuite {
+    id: u64,
+}
+
+#[derive(Deserialize)]
+struct WireWorkflowRun {
+    check_suite_id: Option<u64>,
+    workflow_id: u64,
+    path: String,
 }
 
 #[derive(Deserialize)]
@@ -140,6 +168,8 @@ impl From<WireRun> for CheckRun {
             started: run.started_at,
             completed: run.completed_at,
             url: run.html_url,
+            suite: run.check_suite.map(|suite| suite.id),
+            workflow: None,
         }
     }
 }
@@ -158,6 +188,9 @@ impl From<WireStatus> for Status {
 
 impl GitHub {
     /// All check runs and statuses of a commit, all pages; the newest of each.
+    ///
+    /// # Errors
+    /// When they cannot be read. Of which workflow they are may stay unclear.
     pub async fn checks(&self, sha: &CommitSha) -> Result<Checks> {
         // `filter=latest` removes duplicates only within one check suite: read all, and choose ourselves.
         let runs = self.route(&format!("commits/{}/check-runs?filter=all", encode(sha.as_str())));
@@ -166,27 +199,64 @@ impl GitHub {
             self.all::<WireRun>(&runs, Some("check_runs")),
             self.all::<WireStatus>(&statuses, None)
         )?;
-        Ok(Checks {
-            runs: newest_runs(runs.into_iter().map(CheckRun::from).collect()),
-            statuses: newest_statuses(statuses.into_iter().map(Status::from).collect()),
-        })
+        let mut runs: Vec<CheckRun> = runs.into_iter().map(CheckRun::from).collect();
+        let mut unclear = None;
+        if in_several_suites(&runs) {
+            match self.workflows_by_suite(sha).await {
+                Ok(workflows) => {
+                    for run in &mut runs {
+                        run.workflow = run.suite.and_then(|suite| workflows.get(&suite).cloned());
+                    }
+                }
+                Err(error) => unclear = Some(error.to_string()),
+            }
+        }
+        let runs = if unclear.is_some() { newest_by(runs, |run| run.suite) } else { newest_runs(runs) };
+        let statuses = newest_statuses(statuses.into_iter().map(Status::from).collect());
+        Ok(Checks { runs, statuses, unclear })
+    }
+
+    /// The workflows of a commit's runs by check suite (docs.github.com, "List workflow runs for a repository").
+    async fn workflows_by_suite(&self, sha: &CommitSha) -> Result<HashMap<u64, Workflow>> {
+        let route = self.route(&format!("actions/runs?head_sha={}", encode(sha.as_str())));
+        let runs = self.all::<WireWorkflowRun>(&route, Some("workflow_runs")).await?;
+        let known = runs.into_iter().filter_map(|run| {
+            Some((run.check_suite_id?, Workflow { id: run.workflow_id, file: file_of(&run.path).to_owned() }))
+        });
+        Ok(known.collect())
     }
 }
 
-/// The newest run per app and name, ordered by name. A re-run updates a run in place; a new run has a higher id. A run
-/// that has not started counts as newer than any that has.
+/// `.github/workflows/ci.yml@main` → `ci.yml`.
+fn file_of(path: &str) -> &str {
+    let path = path.split_once('@').map_or(path, |(path, _)| path);
+    path.strip_prefix(".github/workflows/").unwrap_or(path)
+}
+
+/// Whether one app has runs of one name in several suites: of one workflow they follow each other, of two they do not.
+fn in_several_suites(runs: &[CheckRun]) -> bool {
+    let mut suites = HashMap::new();
+    runs.iter().any(|run| suites.insert((&run.app, &run.name), run.suite).is_some_and(|other| other != run.suite))
+}
+
+/// The newest run per app, name and workflow, ordered by name. A re-run updates a run in place; a new run has a higher id. A run
+/// that has not started counts as newer than any that has. Two workflows may have jobs of the same name: neither stands for the other.
 #[must_use]
 pub fn newest_runs(runs: Vec<CheckRun>) -> Vec<CheckRun> {
+    newest_by(runs, |run| run.workflow.as_ref().map(|workflow| workflow.id))
+}
+
+fn newest_by(runs: Vec<CheckRun>, of: impl Fn(&CheckRun) -> Option<u64>) -> Vec<CheckRun> {
     let age = |run: &CheckRun| (run.started.unwrap_or(Timestamp::MAX), run.id);
-    let mut newest: HashMap<(String, String), CheckRun> = HashMap::new();
+    let mut newest: HashMap<(String, String, Option<u64>), CheckRun> = HashMap::new();
     for run in runs {
-        let key = (run.app.clone(), run.name.clone());
+        let key = (run.app.clone(), run.name.clone(), of(&run));
         if newest.get(&key).is_none_or(|known| age(known) < age(&run)) {
             newest.insert(key, run);
         }
     }
     let mut newest: Vec<CheckRun> = newest.into_values().collect();
-    newest.sort_by(|a, b| (&a.name, &a.app).cmp(&(&b.name, &b.app)));
+    newest.sort_by(|a, b| (&a.name, &a.app, a.id).cmp(&(&b.name, &b.app, b.id)));
     newest
 }
 
@@ -219,7 +289,29 @@ mod tests {
             started: started.map(|at| at.parse().unwrap()),
             completed: None,
             url: None,
+            suite: None,
+            workflow: None,
         }
+    }
+
+    #[test]
+    fn another_workflows_job_of_the_same_name_hides_no_failure() {
+        let of = |workflow: u64, mut run: CheckRun| {
+            run.suite = Some(run.id);
+            run.workflow = Some(Workflow { id: workflow, file: format!("{workflow}.yml") });
+            run
+        };
+        let run = |id, at, conclusion| run(id, "unit", "github-actions", Some(at), Some(conclusion));
+        let (early, late) = ("2025-03-03T10:00:00Z", "2025-03-03T11:00:00Z");
+        let failed_once = vec![of(1, run(3, early, "failure")), of(1, run(4, late, "success"))];
+        assert!(in_several_suites(&failed_once));
+        assert_eq!(newest_runs(failed_once).iter().map(|run| run.id).collect::<Vec<_>>(), [4]);
+        let failed_elsewhere = vec![of(2, run(3, early, "failure")), of(1, run(4, late, "success"))];
+        let outcomes: Vec<_> = newest_runs(failed_elsewhere).iter().map(CheckRun::outcome).collect();
+        assert_eq!(outcomes, [Outcome::Failed, Outcome::Success]);
+        // Nobody is asked where there is nothing to tell apart.
+        let other = CheckRun { name: "lint".into(), ..of(1, run(5, early, "success")) };
+        assert!(!in_several_suites(&[of(1, run(3, early, "success")), other]));
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod workflow;
 #[cfg(test)]
 mod tests;
 
-pub use checks::{CheckRun, Checks, Outcome, Status, newest_runs, newest_statuses};
+pub use checks::{CheckRun, Checks, Outcome, Status, Workflow, newest_runs, newest_statuses};
 pub use client::{GitHub, Token, encode, token_from_gh};
 pub use compare::Compare;
 pub use environments::{BranchPolicy, Environment, Reviewer};

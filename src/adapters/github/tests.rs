@@ -206,6 +206,41 @@ async fn refusals_keep_their_meaning() {
 }
 
 #[tokio::test]
+async fn whose_job_it_is_is_asked_once_and_an_answer_that_fails_is_no_pass() {
+    let check = |id: u64, suite: u64, conclusion: &str| {
+        json!({ "id": id, "name": "unit", "status": "completed", "conclusion": conclusion, "check_suite": { "id": suite },
+            "started_at": format!("2025-03-04T09:0{id}:00Z"), "app": { "id": 15368, "slug": "github-actions" } })
+    };
+    let run = |suite: u64, workflow: u64, path: &str| json!({ "check_suite_id": suite, "workflow_id": workflow, "path": path });
+    let answer = move |may: bool, line: &str| {
+        if line.contains("/statuses") {
+            return reply(200, &json!([]));
+        }
+        if line.contains("/check-runs") {
+            let runs = [check(1, 11, "failure"), check(2, 12, "failure"), check(3, 13, "success")];
+            return reply(200, &json!({ "check_runs": runs }));
+        }
+        assert!(line.contains(&format!("/actions/runs?head_sha={}", "a".repeat(40))), "{line}");
+        if !may {
+            return reply(403, &json!({ "message": "Resource not accessible by personal access token" }));
+        }
+        let (ci, nightly) = (".github/workflows/ci.yml", ".github/workflows/nightly.yml@main");
+        reply(200, &json!({ "workflow_runs": [run(11, 1, ci), run(12, 2, nightly), run(13, 1, ci)] }))
+    };
+    let (github, asked) = server(move |_, line| answer(true, line)).await;
+    let checks = github.checks(&sha()).await.unwrap();
+    let seen = |checks: &Checks| -> Vec<(u64, Option<String>)> {
+        checks.runs.iter().map(|run| (run.id, run.workflow.clone().map(|workflow| workflow.file))).collect()
+    };
+    assert_eq!(seen(&checks), [(2, Some("nightly.yml".into())), (3, Some("ci.yml".into()))]);
+    assert_eq!((checks.unclear.clone(), lines(&asked).len()), (None, 3));
+    let (github, _) = server(move |_, line| answer(false, line)).await;
+    let checks = github.checks(&sha()).await.unwrap();
+    assert_eq!(seen(&checks), [(1, None), (2, None), (3, None)]);
+    assert!(checks.unclear.is_some());
+}
+
+#[tokio::test]
 async fn nobody_there_is_transient() {
     let config = model::GitHub { api: "http://127.0.0.1:1".into(), ..model::GitHub::default() };
     let mut github = GitHub::connect(&config, "gospelib/gospelib", None).unwrap();

@@ -61,6 +61,8 @@ pub(super) struct Found {
     /// Changed services that are left out, as asked.
     pub left_out: Vec<ServiceName>,
     pub builder: Option<BuilderName>,
+    /// What else is paused with the Application.
+    pub paused_with: Option<String>,
 }
 
 /// Ships from its beginning.
@@ -111,9 +113,18 @@ async fn looked(
         refuse_backwards(live, &work)?;
         refuse_another(live, &work, &services, &connected.git)?;
     }
-    let application = connected.applications.application(&config.argo.application);
+    let application = connected.applications.application(&config.argo.application).await;
+    if let Ok(app) = &application
+        && !options.direct
+    {
+        app.must_be_clear().map_err(|error| error.hint(format!("past Argo CD, at once: {past}")))?;
+    }
+    let paused_with = match &application {
+        Ok(app) if options.direct && app.auto_sync => steps::paused_with(&connected.applications, app).await,
+        _ => None,
+    };
     // Sync that is paused may be taken up again.
-    let paused = options.direct && application.await.is_ok_and(|app| !app.auto_sync);
+    let paused = options.direct && application.is_ok_and(|app| !app.auto_sync);
     if !paused && serves_it(&config, connected, &work, &services).await? {
         invocation.note(format!(
             "production runs {} of {} already; nothing was changed",
@@ -140,7 +151,7 @@ async fn looked(
         ..options.clone()
     };
     let elsewhere = work.elsewhere(&config);
-    Ok(Some((Found { work, live, elsewhere, left_out, builder }, options)))
+    Ok(Some((Found { work, live, elsewhere, left_out, builder, paused_with }, options)))
 }
 
 /// The services to ship, and those that are changed and left out.

@@ -42,6 +42,9 @@ impl Sheet<'_> {
             None => format!("  build      none: {tag} is in ECR"),
         });
         lines.push(format!("  how        {}", self.how()));
+        if self.options.pause_sync {
+            lines.extend(self.found.paused_with.as_ref().map(|with| format!("  pauses     {with}")));
+        }
         let without: Vec<&str> = WITHOUT.iter().map(|(id, _)| *id).collect();
         lines.push(format!("  without    {}: waived by name, a debt each", without.join(", ")));
         lines.push(

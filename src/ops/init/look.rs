@@ -196,11 +196,13 @@ fn argo(files: &[Text], draft: &mut Draft) {
             let text = |path: &[&str]| {
                 path.iter().try_fold(&object, |value, key| value.get(*key)).and_then(Value::as_str).map(str::to_owned)
             };
-            let (Some(name), Some(path)) = (text(&["metadata", "name"]), text(&["spec", "source", "path"])) else {
-                continue;
-            };
+            let Some(name) = text(&["metadata", "name"]) else { continue };
+            let several = object.get("spec").and_then(|spec| spec.get("sources")).and_then(Value::as_sequence);
+            let several = several.into_iter().flatten().filter_map(|source| source.get("path")?.as_str());
+            let one = text(&["spec", "source", "path"]);
+            let paths: Vec<&str> = several.chain(one.as_deref()).map(|path| path.trim_matches('/')).collect();
             for (environment, key) in [("production", "argo.application"), ("staging", "argo.staging_application")] {
-                if draft.get(&format!("{environment}.overlay")) == Some(path.trim_matches('/')) {
+                if draft.get(&format!("{environment}.overlay")).is_some_and(|overlay| paths.contains(&overlay)) {
                     draft.value(key, name.as_str(), file.path.as_str());
                     if let Some(namespace) = text(&["metadata", "namespace"]) {
                         draft.value("argo.namespace", namespace, file.path.as_str());

@@ -15,7 +15,7 @@ use super::memory::Memory;
 use super::object::{
     annotation, duration, fnv, is_terminating, later, name, namespace, number, seconds, stamp, text, time,
 };
-use super::sync;
+use super::{sources, sync};
 use crate::rehearsal::World;
 
 /// Asks for a refresh: `normal` or `hard`; the controller removes it.
@@ -83,7 +83,7 @@ pub fn reconcile(world: &World, memory: &mut Memory, now: Timestamp) {
             continue;
         }
         let mut attention = memory.applications.remove(name(&app)).unwrap_or_else(|| Attention {
-            seen: Some(text(&app, "/status/sync/revision").to_owned()).filter(|revision| !revision.is_empty()),
+            seen: Some(sources::revision(&app, &app["status"]["sync"]).to_owned()).filter(|found| !found.is_empty()),
             ..Attention::default()
         });
         one(world, memory, &mut attention, &app, now);
@@ -148,8 +148,7 @@ fn look(world: &World, memory: &mut Memory, attention: &mut Attention, app: &Val
     let next = later(now, at_least_wall(world, seconds(LOOK_EVERY), 0.015));
     attention.look_at = Some(next);
     memory.wake(next);
-    let branch = text(app, "/spec/source/targetRevision");
-    let branch = if branch.is_empty() || branch == "HEAD" { "main" } else { branch };
+    let branch = sources::branch(sources::rendered(app));
     let Some(head) = world.repo.head(branch).or_else(|| world.repo.resolve(branch)) else { return };
     if attention.seen.as_ref() == Some(&head) {
         return;
@@ -180,12 +179,16 @@ fn stale_until(world: &World, attention: &mut Attention, app: &Value, head: &str
     if text(app, "/spec/destination/namespace") != world.shape.namespace("production") {
         return None;
     }
-    let path = text(app, "/spec/source/path");
+    let path = path_of(app);
     if attention.render(world, &seen, path) == attention.render(world, head, path) {
         return None;
     }
     let until = later(*attention.held_since.get_or_insert(now), stale);
     (until > now).then_some(until)
+}
+
+fn path_of(app: &Value) -> &str {
+    text(sources::rendered(app), "/path")
 }
 
 fn in_progress(app: &Value) -> bool {
@@ -219,14 +222,17 @@ fn operate(world: &World, memory: &mut Memory, attention: &mut Attention, app: &
 
 fn start_operation(world: &World, memory: &mut Memory, attention: &mut Attention, app: &mut Value, now: Timestamp) {
     let operation = app["operation"].clone();
-    let asked = text(&operation, "/sync/revision");
+    let asked = sources::revision(app, &operation["sync"]);
     let revision = if asked.is_empty() { attention.seen.clone() } else { world.repo.resolve(asked) };
-    let source = app["spec"]["source"].clone();
+    // `revision` is required, and empty where there are several.
+    let mut result = json!({ "revision": "" });
+    sources::put_revision(world, app, &mut result, revision.as_deref().unwrap_or(asked));
+    sources::put_source(app, &mut result);
     app["status"]["operationState"] = json!({
         "operation": operation,
         "phase": "Running",
         "startedAt": stamp(now),
-        "syncResult": { "revision": revision.clone().unwrap_or_else(|| asked.to_owned()), "source": source },
+        "syncResult": result,
     });
     if attention.blind {
         return complete(attention, app, "Error", &format!("ComparisonError: {}", unreadable(world)), now);
@@ -243,8 +249,8 @@ fn start_operation(world: &World, memory: &mut Memory, attention: &mut Attention
 
 /// Applies what the running operation asks for, and completes it.
 fn perform(world: &World, attention: &mut Attention, app: &mut Value, now: Timestamp) {
-    let revision = text(app, "/status/operationState/syncResult/revision").to_owned();
-    let desired = match attention.render(world, &revision, text(app, "/spec/source/path")) {
+    let revision = sources::revision(app, &app["status"]["operationState"]["syncResult"]).to_owned();
+    let desired = match attention.render(world, &revision, path_of(app)) {
         Ok(desired) => desired,
         Err(error) => return complete(attention, app, "Error", &format!("ComparisonError: {error}"), now),
     };
@@ -258,7 +264,7 @@ fn perform(world: &World, attention: &mut Attention, app: &mut Value, now: Times
     let partial = asked["resources"].as_array().is_some_and(|only| !only.is_empty());
     let dry_run = asked["dryRun"] == json!(true);
     if !partial && !dry_run {
-        remember(app, &revision, now);
+        remember(world, app, &revision, now);
     }
     complete(attention, app, "Succeeded", "successfully synced (all tasks run)", now);
     // A finished sync compares with the latest commit at once, unless the scenario keeps Argo from seeing it.
@@ -280,23 +286,23 @@ fn complete(attention: &mut Attention, app: &mut Value, phase: &str, message: &s
 }
 
 /// Adds the finished sync to `status.history`.
-fn remember(app: &mut Value, revision: &str, now: Timestamp) {
+fn remember(world: &World, app: &mut Value, revision: &str, now: Timestamp) {
     let state = app["status"]["operationState"].clone();
-    let source = app["spec"]["source"].clone();
+    let mut entry = json!({
+        "deployStartedAt": state["startedAt"],
+        "deployedAt": stamp(now),
+        "initiatedBy": state["operation"]["initiatedBy"].as_object().cloned().unwrap_or_default(),
+    });
+    sources::put_revision(world, app, &mut entry, revision);
+    sources::put_source(app, &mut entry);
     let history = &mut app["status"]["history"];
     if !history.is_array() {
         *history = json!([]);
     }
     let Some(list) = history.as_array_mut() else { return };
     let id = list.last().and_then(|entry| entry["id"].as_i64()).map_or(0, |id| id + 1);
-    list.push(json!({
-        "id": id,
-        "revision": revision,
-        "deployStartedAt": state["startedAt"],
-        "deployedAt": stamp(now),
-        "initiatedBy": state["operation"]["initiatedBy"].as_object().cloned().unwrap_or_default(),
-        "source": source,
-    }));
+    entry["id"] = json!(id);
+    list.push(entry);
     let surplus = list.len().saturating_sub(HISTORY);
     list.drain(..surplus);
 }
@@ -304,14 +310,17 @@ fn remember(app: &mut Value, revision: &str, now: Timestamp) {
 /// Compares the target with the cluster and writes sync, health and resources.
 fn observe(world: &World, attention: &mut Attention, app: &mut Value, now: Timestamp) -> Option<Comparison> {
     let revision = attention.seen.clone()?;
-    let path = text(app, "/spec/source/path").to_owned();
-    let compared_to = json!({ "destination": app["spec"]["destination"], "source": app["spec"]["source"] });
+    let path = path_of(app).to_owned();
+    let mut compared_to = json!({ "destination": app["spec"]["destination"] });
+    sources::put_source(app, &mut compared_to);
+    let mut sync = json!({ "comparedTo": compared_to });
+    sources::put_revision(world, app, &mut sync, &revision);
     let rendered = if attention.blind { Err(unreadable(world)) } else { attention.render(world, &revision, &path) };
     let desired = match rendered {
         Ok(desired) => desired,
         Err(error) => {
-            let status = &mut app["status"];
-            status["sync"] = json!({ "status": "Unknown", "revision": revision, "comparedTo": compared_to });
+            sync["status"] = json!("Unknown");
+            app["status"]["sync"] = sync;
             set_problem(app, "ComparisonError", Some(error), now);
             return None;
         }
@@ -322,7 +331,8 @@ fn observe(world: &World, attention: &mut Attention, app: &mut Value, now: Times
     let since = app["status"]["health"]["lastTransitionTime"].clone();
     let same = text(app, "/status/health/status") == comparison.health && since.is_string();
     let status_of = &mut app["status"];
-    status_of["sync"] = json!({ "status": status, "revision": revision, "comparedTo": compared_to });
+    sync["status"] = json!(status);
+    status_of["sync"] = sync;
     status_of["health"] = json!({
         "status": comparison.health,
         "lastTransitionTime": if same { since } else { json!(stamp(now)) },
@@ -392,12 +402,13 @@ fn auto_sync(
     }
     let state = &app["status"]["operationState"];
     // A later commit that leaves the manifests as they are counts as the one that was synced.
-    let synced = text(state, "/syncResult/revision");
-    let path = text(app, "/spec/source/path");
+    let synced = sources::revision(app, &state["syncResult"]);
+    let path = path_of(app);
     let attempted = synced == revision
         || (!synced.is_empty() && attention.render(world, synced, path) == attention.render(world, &revision, path));
     let phase = text(state, "/phase").to_owned();
-    let mut asked = json!({ "revision": revision });
+    let mut asked = json!({});
+    sources::put_revision(world, app, &mut asked, &revision);
     if policy["prune"] == json!(true) {
         asked["prune"] = json!(true);
     }

@@ -18,6 +18,7 @@ mod rollout;
 mod run;
 mod secrets;
 mod seed;
+mod sources;
 mod sync;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -11,24 +11,30 @@ const PARENT: &str = "platform";
 /// Says of which Application an object is (Argo CD, `argocd.argoproj.io/tracking-id`).
 const TRACKING: &str = "argocd.argoproj.io/tracking-id";
 
-/// Gives production's Application, as it is seeded, to its owner.
-pub fn own(world: &World, app: &mut Value) {
+/// Gives an Application, as it is seeded, to its owner: production's, and to an ApplicationSet staging's, too.
+pub fn own(world: &World, app: &mut Value, environment: &str) {
     match world.scenario.world.argo.owner {
         None => {}
+        Some(Owner::Application) if environment != "production" => {}
         Some(Owner::Application) => {
             let id = format!("{PARENT}:argoproj.io/Application:{}/{}", namespace(app), name(app));
             app["metadata"]["annotations"] = json!({ TRACKING: id });
         }
         Some(Owner::ApplicationSet) => {
+            let element = |environment| json!({ "name": world.shape.namespace(environment), "overlay": world.shape.overlay(environment) });
+            let mut template = app["spec"].clone();
+            template["source"]["path"] = json!("{{overlay}}");
+            template["destination"]["namespace"] = json!("{{name}}");
             let set = json!({
                 "apiVersion": "argoproj.io/v1alpha1",
                 "kind": "ApplicationSet",
                 "metadata": { "name": SET, "namespace": namespace(app) },
                 "spec": {
-                    "generators": [{ "list": { "elements": [{ "name": name(app) }] } }],
-                    "template": { "metadata": { "name": "{{name}}" }, "spec": app["spec"] },
+                    "generators": [{ "list": { "elements": [element("production"), element("staging")] } }],
+                    "template": { "metadata": { "name": "{{name}}" }, "spec": template },
                 },
             });
+            // It is there already when its second Application is made.
             super::seed::put(world, "applicationsets", set);
             let set = world.kube.get("applicationsets", namespace(app), SET);
             app["metadata"]["ownerReferences"] = json!([set.as_deref().map(owner_reference)]);
@@ -36,11 +42,9 @@ pub fn own(world: &World, app: &mut Value) {
     }
 }
 
-/// Undoes edits of the Application's sync policy.
+/// Undoes edits of an Application's sync policy.
 pub fn reconcile(world: &World) {
     let Some(owner) = world.scenario.world.argo.owner else { return };
-    let app_name = world.shape.namespace("production");
-    let Some(app) = world.kube.get("applications", "argocd", &app_name) else { return };
     let wanted = match owner {
         // What its repository says does not change.
         Owner::Application => super::seed::sync_policy(),
@@ -49,8 +53,14 @@ pub fn reconcile(world: &World) {
             None => return,
         },
     };
-    if app["spec"]["syncPolicy"] != wanted {
-        // A lost race is run again on the next turn.
-        let _ = world.kube.modify("applications", "argocd", &app_name, |app| app["spec"]["syncPolicy"] = wanted);
+    let owned: &[&str] = if owner == Owner::Application { &["production"] } else { &["production", "staging"] };
+    for environment in owned {
+        let app_name = world.shape.namespace(environment);
+        let Some(app) = world.kube.get("applications", "argocd", &app_name) else { continue };
+        if app["spec"]["syncPolicy"] != wanted {
+            let wanted = wanted.clone();
+            // A lost race is run again on the next turn.
+            let _ = world.kube.modify("applications", "argocd", &app_name, |app| app["spec"]["syncPolicy"] = wanted);
+        }
     }
 }

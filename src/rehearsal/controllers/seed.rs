@@ -189,9 +189,7 @@ fn application(world: &World, memory: &mut Memory, environment: &str, start: Tim
     if environment == "production" && world.scenario.world.argo.stuck {
         hang(&mut app, &deploys, start);
     }
-    if environment == "production" {
-        owners::own(world, &mut app);
-    }
+    owners::own(world, &mut app, environment);
     put(world, "applications", app);
 }
 

@@ -73,13 +73,13 @@ impl Hub {
             let now = world.clock.now();
             if branch == "main" {
                 self.change(|state| {
-                    state.add_checks(tip, now, |_| "success");
+                    state.add_checks(branch, tip, now, |_| "success");
                     state.add_status(tip, now);
                     close_merged(state, world, tip, now);
                 });
             } else if branch.starts_with("hotfix/") {
                 self.change(|state| {
-                    state.add_checks_that_take(tip, now, [1, 3, 5], |_| "success");
+                    state.add_checks_that_take(branch, tip, now, [1, 3, 5], |_| "success");
                     state.add_status(tip, now);
                 });
             }

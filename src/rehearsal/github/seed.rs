@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::state::{CD_WORKFLOW, CheckRun, Environment, Job, Release, Run, State};
+use super::state::{CD_WORKFLOW, CI_WORKFLOW, CheckRun, Environment, Job, NIGHTLY_WORKFLOW, Release, Run, State};
 use crate::rehearsal::git::Repo;
 use crate::rehearsal::scenario::Ci;
 use crate::rehearsal::shape::Shape;
@@ -35,7 +35,7 @@ fn checks(state: &mut State, ci: Ci, repo: &Repo, past: &Past) {
     for commit in commits.iter().filter(|commit| commit.author.name != git::BOT) {
         let at = commit.committer.at;
         if commit.sha != past.candidate.commit {
-            state.add_checks(&commit.sha, at, |_| "success");
+            state.add_checks("main", &commit.sha, at, |_| "success");
             state.add_status(&commit.sha, at);
             continue;
         }
@@ -43,19 +43,26 @@ fn checks(state: &mut State, ci: Ci, repo: &Repo, past: &Past) {
             continue;
         }
         // The first run of a flaky test failed; a run in a suite of its own came after it.
-        let (suite, id) = (state.id(), state.id());
         let failed = at.checked_add(SignedDuration::from_mins(3)).unwrap_or(at);
-        let (sha, name) = (commit.sha.clone(), "ci / unit".to_owned());
-        state.checks.push(CheckRun {
-            id,
-            suite,
-            sha,
-            name,
-            conclusion: "failure".into(),
-            started: at,
-            completed: failed,
-        });
-        state.add_checks(&commit.sha, failed, |name| match ci {
+        let mut fail = |workflow| {
+            let (suite, id) = (state.id(), state.id());
+            state.checks.push(CheckRun {
+                id,
+                suite,
+                workflow,
+                sha: commit.sha.clone(),
+                branch: "main".into(),
+                name: "ci / unit".into(),
+                conclusion: "failure".into(),
+                started: at,
+                completed: failed,
+            });
+        };
+        fail(CI_WORKFLOW);
+        if ci == Ci::RedElsewhere {
+            fail(NIGHTLY_WORKFLOW);
+        }
+        state.add_checks("main", &commit.sha, failed, |name| match ci {
             Ci::Red if name == "ci / integration" => "failure",
             Ci::RequiredSkipped if name == "ci / integration" => "skipped",
             _ => "success",

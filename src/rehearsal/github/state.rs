@@ -10,6 +10,8 @@ pub const ACTIONS_APP: i64 = 15368;
 pub const CD_WORKFLOW: i64 = 4217;
 /// Id of the workflow of checks.
 pub const CI_WORKFLOW: i64 = 4216;
+/// Id of the workflow that runs at night, and has a job by the name of one of the checks.
+pub const NIGHTLY_WORKFLOW: i64 = 4218;
 /// The required checks on main.
 pub const REQUIRED: [&str; 3] = ["ci / unit", "ci / integration", "ci / lint"];
 
@@ -39,8 +41,11 @@ pub struct Environment {
 #[derive(Debug, Clone)]
 pub struct CheckRun {
     pub id: i64,
+    /// Each workflow run has a suite of its own.
     pub suite: i64,
+    pub workflow: i64,
     pub sha: String,
+    pub branch: String,
     pub name: String,
     /// `success`, `failure`, `skipped`, …: once it has completed.
     pub conclusion: String,
@@ -189,14 +194,15 @@ impl State {
         }
     }
 
-    /// The three checks of a commit, as `ci.yml` runs them from `at` on.
-    pub fn add_checks(&mut self, sha: &str, at: Timestamp, conclusion: impl Fn(&str) -> &'static str) {
-        self.add_checks_that_take(sha, at, [2, 4, 9], conclusion);
+    /// The three checks of a branch's commit, as `ci.yml` runs them from `at` on.
+    pub fn add_checks(&mut self, branch: &str, sha: &str, at: Timestamp, conclusion: impl Fn(&str) -> &'static str) {
+        self.add_checks_that_take(branch, sha, at, [2, 4, 9], conclusion);
     }
 
     /// The same, in so many minutes each: what is cached makes them faster on a branch.
     pub fn add_checks_that_take(
         &mut self,
+        branch: &str,
         sha: &str,
         at: Timestamp,
         minutes: [i64; 3],
@@ -206,9 +212,54 @@ impl State {
         for (name, minutes) in ["ci / lint", "ci / unit", "ci / integration"].into_iter().zip(minutes) {
             let id = self.id();
             let completed = at.checked_add(jiff::SignedDuration::from_mins(minutes)).unwrap_or(at);
-            let (sha, name, conclusion) = (sha.to_owned(), name.to_owned(), conclusion(name).to_owned());
-            self.checks.push(CheckRun { id, suite, sha, name, conclusion, started: at, completed });
+            let (sha, branch) = (sha.to_owned(), branch.to_owned());
+            let (name, conclusion) = (name.to_owned(), conclusion(name).to_owned());
+            let workflow = CI_WORKFLOW;
+            self.checks.push(CheckRun { id, suite, workflow, sha, branch, name, conclusion, started: at, completed });
         }
+    }
+
+    /// The workflow runs whose jobs are the checks, as they stand `now`, oldest first.
+    pub fn runs_of_checks(&self, now: Timestamp) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for check in &self.checks {
+            let over = check.completed <= now;
+            let id = run_of_suite(check.suite);
+            if let Some(run) = runs.iter_mut().find(|run| run.id == id) {
+                run.updated = run.updated.max(check.completed.min(now));
+                run.conclusion = match (run.conclusion.as_deref(), check.conclusion.as_str()) {
+                    (Some(_), "failure") if over => Some("failure".into()),
+                    (Some(so_far), _) if over => Some(so_far.to_owned()),
+                    _ => None,
+                };
+            } else {
+                let number = runs.iter().filter(|run| run.workflow == check.workflow).count();
+                let worst = if check.conclusion == "failure" { "failure" } else { "success" };
+                runs.push(Run {
+                    id,
+                    number: i64::try_from(number).unwrap_or(0) + 1,
+                    attempt: 1,
+                    workflow: check.workflow,
+                    head: check.branch.clone(),
+                    sha: check.sha.clone(),
+                    actor: "dana-dev".into(),
+                    status: String::new(),
+                    conclusion: over.then(|| worst.to_owned()),
+                    created: check.started,
+                    started: check.started,
+                    updated: check.completed.min(now),
+                    jobs: Vec::new(),
+                    pending: None,
+                    approvals: Vec::new(),
+                    cancelled: false,
+                    kept: Vec::new(),
+                });
+            }
+        }
+        for run in &mut runs {
+            run.status = if run.conclusion.is_some() { "completed" } else { "in_progress" }.into();
+        }
+        runs
     }
 
     pub fn add_status(&mut self, sha: &str, at: Timestamp) {
@@ -224,11 +275,22 @@ impl State {
     }
 }
 
+/// The suite of a workflow run.
+pub const fn suite_of_run(run: i64) -> i64 {
+    run + 1
+}
+
+/// The workflow run of a suite.
+pub const fn run_of_suite(suite: i64) -> i64 {
+    suite - 1
+}
+
 impl Run {
-    /// The newest job of each name, in order.
+    /// The jobs of the latest attempt, and those that it did not repeat, in order.
     pub fn latest_jobs(&self) -> Vec<&Job> {
         let newer = |job: &Job| self.jobs.iter().any(|other| other.name == job.name && other.attempt > job.attempt);
-        self.jobs.iter().filter(|job| !newer(job)).collect()
+        let of_it = |job: &Job| job.attempt == self.attempt || self.kept.contains(&job.name);
+        self.jobs.iter().filter(|job| of_it(job) && !newer(job)).collect()
     }
 
     pub fn job_mut(&mut self, name: &str) -> Option<&mut Job> {

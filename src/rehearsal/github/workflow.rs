@@ -126,7 +126,8 @@ impl Driver {
             }
             let attempt = run.attempt;
             for (n, name) in ["approve", "build", "update-overlay"].into_iter().enumerate() {
-                let there = run.jobs.iter().any(|job| job.name == name || job.name.starts_with(&format!("{name} (")));
+                let is = |job: &&Job| job.name == name || job.name.starts_with(&format!("{name} ("));
+                let there = run.latest_jobs().iter().any(is);
                 if conclusion != "success" && !there {
                     let id = id * 10 + i64::try_from(n).unwrap_or(0);
                     let mut job = Job { attempt, ..new_job(id, name, now) };

@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use super::super::json::{Links, at, maybe_at, node};
-use super::super::state::{CD_WORKFLOW, CI_WORKFLOW, Environment, Job, Run};
+use super::super::state::{CD_WORKFLOW, CI_WORKFLOW, Environment, Job, NIGHTLY_WORKFLOW, Run, suite_of_run};
 use super::super::workflow;
 use super::deployments;
 use super::wire::{Answer, Cx, body, counted, fail, ok, with_status};
@@ -36,8 +36,14 @@ pub fn routes() -> Router<Arc<World>> {
 
 type ById = Path<(String, String, i64)>;
 
+const WORKFLOWS: [i64; 3] = [CD_WORKFLOW, CI_WORKFLOW, NIGHTLY_WORKFLOW];
+
 fn path_of(cx: &Cx, workflow: i64) -> String {
-    let file = if workflow == CD_WORKFLOW { cx.world.shape.workflow_file.as_str() } else { "ci.yml" };
+    let file = match workflow {
+        CD_WORKFLOW => cx.world.shape.workflow_file.as_str(),
+        NIGHTLY_WORKFLOW => "nightly.yml",
+        _ => "ci.yml",
+    };
     format!(".github/workflows/{file}")
 }
 
@@ -61,11 +67,11 @@ fn show_workflow(cx: &Cx, id: i64) -> Value {
 /// A workflow by id or file name.
 fn find_workflow(cx: &Cx, named: &str) -> Result<i64, fail::Failure> {
     let is = |id: &i64| named == id.to_string() || path_of(cx, *id) == format!(".github/workflows/{named}");
-    [CD_WORKFLOW, CI_WORKFLOW].into_iter().find(is).ok_or_else(fail::not_found)
+    WORKFLOWS.into_iter().find(is).ok_or_else(fail::not_found)
 }
 
 async fn workflows(cx: Cx) -> Answer {
-    let items = [CD_WORKFLOW, CI_WORKFLOW].map(|id| show_workflow(&cx, id)).to_vec();
+    let items = WORKFLOWS.map(|id| show_workflow(&cx, id)).to_vec();
     Ok(counted(&cx, "/actions/workflows", "workflows", items))
 }
 
@@ -83,19 +89,27 @@ async fn runs(cx: Cx) -> Answer {
     Ok(list_runs(&cx, "/actions/runs", None))
 }
 
+/// Every run, newest first: those that are driven, and those whose jobs are checks.
+fn every_run(cx: &Cx) -> Vec<Run> {
+    let now = cx.world.clock.now();
+    let mut runs = cx.world.hub.read(|state| [state.runs.clone(), state.runs_of_checks(now)].concat());
+    runs.sort_by_key(|run| std::cmp::Reverse((run.created, run.id)));
+    runs
+}
+
 /// Runs newest first, filtered as the query asks. `status` may name a status or a conclusion.
 fn list_runs(cx: &Cx, path: &str, workflow: Option<i64>) -> axum::response::Response {
-    let wanted = |run: &&Run| {
+    let wanted = |run: &Run| {
         let conclusion = run.conclusion.as_deref().unwrap_or_default();
         workflow.is_none_or(|id| run.workflow == id)
             && cx.query.allows("event", "push")
             && cx.query.allows("branch", &run.head)
             && cx.query.allows("head_sha", &run.sha)
+            && cx.query.allows("check_suite_id", &suite_of_run(run.id).to_string())
             && cx.query.allows("actor", &run.actor)
             && cx.query.get("status").is_none_or(|status| status == run.status || status == conclusion)
     };
-    let found: Vec<Run> = cx.world.hub.read(|state| state.runs.iter().rev().filter(wanted).cloned().collect());
-    let items = found.iter().map(|run| show_run(cx, run)).collect();
+    let items = every_run(cx).iter().filter(|run| wanted(run)).map(|run| show_run(cx, run)).collect();
     counted(cx, path, "workflow_runs", items)
 }
 
@@ -104,7 +118,7 @@ fn find_run(cx: &Cx, id: i64) -> Result<Run, fail::Failure> {
 }
 
 async fn run(cx: Cx, Path((_, _, id)): ById) -> Answer {
-    let run = find_run(&cx, id)?;
+    let run = every_run(&cx).into_iter().find(|run| run.id == id).ok_or_else(fail::not_found)?;
     Ok(ok(show_run(&cx, &run)))
 }
 
@@ -117,17 +131,18 @@ fn show_run(cx: &Cx, run: &Run) -> Value {
     let links = &cx.links;
     let url = links.api(&format!("/actions/runs/{}", run.id));
     let commit = cx.world.repo.commit(&run.sha);
+    let suite = suite_of_run(run.id);
     let title = commit.as_ref().and_then(|commit| commit.message.lines().next()).unwrap_or_default();
     json!({
         "id": run.id, "node_id": node("WFR", run.id), "name": name_of(cx, run.workflow), "head_branch": run.head,
         "head_sha": run.sha, "path": path_of(cx, run.workflow), "display_title": title, "run_number": run.number,
         "event": "push", "status": run.status, "conclusion": run.conclusion, "workflow_id": run.workflow,
-        "check_suite_id": run.id + 1, "check_suite_node_id": node("CS", run.id + 1), "url": url,
+        "check_suite_id": suite, "check_suite_node_id": node("CS", suite), "url": url,
         "html_url": links.page(&format!("/actions/runs/{}", run.id)), "pull_requests": [],
         "created_at": at(run.created), "updated_at": at(run.updated), "run_started_at": at(run.started),
         "actor": links.user(&run.actor), "triggering_actor": links.user(&run.actor), "run_attempt": run.attempt,
         "referenced_workflows": [], "jobs_url": format!("{url}/jobs"), "logs_url": format!("{url}/logs"),
-        "check_suite_url": links.api(&format!("/check-suites/{}", run.id + 1)),
+        "check_suite_url": links.api(&format!("/check-suites/{suite}")),
         "artifacts_url": format!("{url}/artifacts"), "cancel_url": format!("{url}/cancel"),
         "rerun_url": format!("{url}/rerun"), "previous_attempt_url": null,
         "workflow_url": links.api(&format!("/actions/workflows/{}", run.workflow)),

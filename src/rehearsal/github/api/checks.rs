@@ -8,7 +8,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::super::json::{Links, at, maybe_at, node};
-use super::super::state::{CheckRun, Status};
+use super::super::state::{CheckRun, Status, run_of_suite};
 use super::gitdata::no_commit;
 use super::wire::{Answer, Cx, counted, fail, ok, page};
 use crate::rehearsal::World;
@@ -63,7 +63,7 @@ fn show(cx: &Cx, check: &CheckRun) -> Value {
     let links = &cx.links;
     let (status, conclusion) = progress(cx, check);
     let url = links.api(&format!("/check-runs/{}", check.id));
-    let page = links.page(&format!("/actions/runs/{}/job/{}", check.suite, check.id));
+    let page = links.page(&format!("/actions/runs/{}/job/{}", run_of_suite(check.suite), check.id));
     json!({
         "id": check.id, "node_id": node("CR", check.id), "head_sha": check.sha, "name": check.name,
         "external_id": "", "url": url, "html_url": page, "details_url": page,
@@ -89,10 +89,11 @@ async fn check_suites(cx: Cx, Path((_, _, name)): Named) -> Answer {
         let over = checks.iter().all(|check| progress(&cx, check).1.is_some());
         let worst = if checks.iter().any(|check| check.conclusion == "failure") { "failure" } else { "success" };
         let created = checks.iter().map(|check| check.started).min();
+        let branch = checks.first().map(|check| check.branch.as_str());
         let updated = checks.iter().map(|check| check.completed).max();
         let url = cx.links.api(&format!("/check-suites/{id}"));
         json!({
-            "id": id, "node_id": node("CS", *id), "head_branch": "main", "head_sha": sha,
+            "id": id, "node_id": node("CS", *id), "head_branch": branch, "head_sha": sha,
             "status": if over { "completed" } else { "in_progress" }, "conclusion": over.then_some(worst),
             "url": url, "before": commit.as_ref().and_then(|commit| commit.parents.first()), "after": sha,
             "pull_requests": [], "app": cx.links.actions_app(), "repository": cx.links.repository(),

@@ -168,7 +168,7 @@ async fn create(cx: Cx, bytes: Bytes) -> Answer {
         state.pulls.push(pull.clone());
         if !state.checks.iter().any(|check| check.sha == pull.head_sha) {
             // `ci.yml` runs for pull requests, too.
-            state.add_checks_that_take(&pull.head_sha, now, [1, 3, 5], |_| "success");
+            state.add_checks_that_take(&pull.head, &pull.head_sha, now, [1, 3, 5], |_| "success");
         }
         Some(pull)
     });
