@@ -299,7 +299,9 @@ fn tell(report: &Report, started: Stopwatch, style: Style, out: &mut Out, json: 
     if json {
         out.json(report)?;
     } else if report.failure.is_none() {
-        out.line(&report.text(Some(started.elapsed())))?;
+        let text = report.text(Some(started.elapsed()));
+        let style = out.style();
+        text.lines().flat_map(|line| style.lines(line, 6)).try_for_each(|line| out.line(&line))?;
     } else if let Some(path) = &report.evidence {
         ui::stderr_line(&format!("evidence: {path}"));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock::Stopwatch;
-use crate::domain::wrapped;
+use crate::domain::wrapped_commands;
 use crate::engine::{Answer, Event, Listener, Question, Record, RunState, SeenEvent};
 use crate::error::Result;
 
@@ -91,7 +91,7 @@ impl Tty {
         for (mark, text) in words::lines(event, state) {
             let (margin, indent) = if mark.is_some() { (2, 13) } else { (4, 2) };
             for (index, line) in
-                wrapped(&text, self.style.width.saturating_sub(margin + 1), indent).into_iter().enumerate()
+                wrapped_commands(&text, self.style.width.saturating_sub(margin + 1), indent).into_iter().enumerate()
             {
                 match mark {
                     Some(mark) if index == 0 => self.print(&format!("{} {line}", mark.painted(self.style))),
