@@ -14,6 +14,7 @@ use crate::process::Program;
 use crate::ui::ask::Asking;
 use crate::ui::out::Out;
 use crate::ui::style::Style;
+use crate::ui::voice::Voice;
 use crate::ui::{self, jsonl::Jsonl};
 
 /// Set by the parent of an embedded rehearsal: `confirm` or `ask`.
@@ -115,7 +116,7 @@ async fn dispatch(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
     match &cli.command {
         Command::Completions(completions) => out.bytes(&completions.script()).map(|()| 0),
         Command::Reference(_) => out.bytes(super::reference::markdown().as_bytes()).map(|()| 0),
-        Command::Rehearse(args) => rehearse(&args.action, &cli.global, out).await,
+        Command::Rehearse(args) => rehearse(&args.action, &cli.global, &env, out).await,
         Command::Config(args) => config(&args.action, &cli.global, &env, out),
         _ => operation(cli, env, out).await,
     }
@@ -148,11 +149,11 @@ async fn embedded(cli: &Cli, scenario: &str, env: &Env) -> Result<u8> {
     code
 }
 
-async fn rehearse(action: &rehearse_args::Action, global: &Global, out: &mut Out) -> Result<u8> {
+async fn rehearse(action: &rehearse_args::Action, global: &Global, env: &Env, out: &mut Out) -> Result<u8> {
     match action {
         rehearse_args::Action::List => ops::rehearse::list(out, global.output == Output::Json).map(|()| 0),
         rehearse_args::Action::Serve(args) => {
-            let stop = signals::listen(Manner::new("stopping"));
+            let stop = signals::listen(Manner::new("stopping"), Voice::new(Style::of_stderr(global.color, env)));
             ops::rehearse::serve(args, &stop, out).await.map(|()| 0)
         }
     }
@@ -316,14 +317,16 @@ fn invocation(global: &Global, env: Env, loaded: Loaded) -> Invocation {
     };
     let confirm = env.get(EMBEDDED) == Some("confirm") && kind == WorldKind::Rehearsal;
     let asking = Asking { yes: global.yes, rehearsal: confirm };
+    let style = Style::of_stderr(global.color, &env);
+    let voice = Voice::new(style);
     let listener: Box<dyn Listener> = match global.events {
         Some(Events::Jsonl) => Box::new(Jsonl::new(clock.clone(), asking)),
-        None => ui::renderer(Style::of_stderr(global.color, &env), asking),
+        None => ui::renderer(style, asking, &voice),
     };
     let manner = Manner::new("stopping at the next safe point; once more to stop at once");
     Invocation {
         file: loaded.files.into_iter().next().filter(|file| file.parent() == Some(&loaded.dir)),
-        cancel: signals::listen(manner.clone()),
+        cancel: signals::listen(manner.clone(), voice),
         manner,
         base: loaded.dir,
         config: loaded.config,
