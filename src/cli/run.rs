@@ -100,7 +100,7 @@ async fn run(cli: Cli, env: Env) -> u8 {
             ui::error::print(&error, style);
             if json {
                 // The error is already told; a closed standard output cannot be told anything.
-                let _ = out.json(&ui::error::json(&error)).and_then(|()| out.flush());
+                let _ = out.json_error(&ui::error::json(&error)).and_then(|()| out.flush());
             }
             error.kind().exit_code()
         }
@@ -269,7 +269,7 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
             return ops::runs::abort(&mut invocation, args.run.as_ref(), args.reason.as_deref(), out, json).await;
         }
         Command::Status(_) => return ops::status::status(&mut invocation, out, json).await,
-        Command::Runs(args) => return ops::runs::runs(&mut invocation, &args.action, out, json),
+        Command::Runs(args) => return ops::kept::runs(&mut invocation, &args.action, out, json),
         Command::Checklist(args) => return ops::checklist::checklist(&mut invocation, &args, out, json).await,
         Command::Tag(args) => return ops::tag::tag(&mut invocation, &args, out, json).await,
         Command::Provision(provision::Provision { action: provision::Action::Apply(args) }) => {

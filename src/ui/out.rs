@@ -12,6 +12,17 @@ pub struct Out {
     style: Style,
     sink: Box<dyn Write + Send>,
     gone: bool,
+    form: Form,
+}
+
+/// What machines were given so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Nothing,
+    /// One document: there is no second one.
+    Document,
+    /// A document a line.
+    Lines,
 }
 
 impl Out {
@@ -24,7 +35,7 @@ impl Out {
     /// Any other sink.
     #[must_use]
     pub fn new(style: Style, sink: Box<dyn Write + Send>) -> Self {
-        Self { style, sink, gone: false }
+        Self { style, sink, gone: false, form: Form::Nothing }
     }
 
     #[must_use]
@@ -44,19 +55,33 @@ impl Out {
         self.bytes(b"\n")
     }
 
-    /// A JSON document, indented, and a line break.
+    /// The JSON document of a command, indented, and a line break.
     pub fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|error| Error::internal("write the result as JSON").because(error))?;
-        self.line(&text)
+        self.form = Form::Document;
+        self.document(serde_json::to_string_pretty(value))
     }
 
     /// A JSON document on one line, flushed: for machines that read line by line.
     pub fn json_line(&mut self, value: &impl Serialize) -> Result<()> {
-        let text =
-            serde_json::to_string(value).map_err(|error| Error::internal("write the result as JSON").because(error))?;
-        self.line(&text)?;
+        self.form = Form::Lines;
+        self.document(serde_json::to_string(value))?;
         self.flush()
+    }
+
+    /// The failure that ended a command: its document, or the last line of those that it printed. A command that has printed its one
+    /// document has told it there.
+    pub fn json_error(&mut self, value: &impl Serialize) -> Result<()> {
+        match self.form {
+            Form::Nothing => self.json(value),
+            Form::Lines => self.json_line(value),
+            Form::Document => Ok(()),
+        }
+    }
+
+    fn document(&mut self, text: serde_json::Result<String>) -> Result<()> {
+        let text = text.map_err(|error| Error::internal("write the result as JSON").because(error))?;
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
     }
 
     /// Bytes as they are.

@@ -22,3 +22,4 @@ mod requests;
 mod scenarios;
 mod sessions;
 mod support;
+mod told;

@@ -1,0 +1,26 @@
+//! What people are told, and can copy.
+
+use serde_json::Value;
+
+use crate::support::World;
+
+#[test]
+fn a_run_that_is_kept_is_told_for_people_and_for_machines() {
+    let world = World::serve("argo-stuck", 3600);
+    assert_eq!(world.tool(&["runs", "list", "--output", "json"]).ended(0).json(), Value::Array(Vec::new()));
+    world.tool(&["promote", "--yes"]).ended(11);
+    let ran = world.tool(&["runs", "show"]);
+    ran.ended(0).says("what      promote v1.2.0 (before: v1.1.1)").says("by        tess@").says("(left open)");
+    ran.says("\u{2713} tag          Tag release/v1.2.0").says("Argo CD syncs gospelib-production: not begun");
+    ran.says("next      to end that operation and go on: gospel-release resume --terminate-sync");
+    ran.says("next      or give it up: gospel-release abort 2025").says("gospel-release runs log 2025");
+    let state = world.tool(&["runs", "show", "--output", "json"]).ended(0).json();
+    assert_eq!(state["header"]["command"], "promote");
+    world.tool(&["resume", "--yes", "--terminate-sync"]).ended(0);
+    let ran = world.tool(&["runs", "show"]);
+    ran.ended(0).says("ended     ").says(": released").says("8 of 8 let it through").says("evidence  /");
+    assert!(!ran.stdout.contains("not begun") && !ran.stdout.contains("gospel-release abort"), "{ran}");
+    let list = world.tool(&["runs", "list", "--output", "json"]).ended(0).json();
+    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+    assert_eq!((&list[0]["outcome"], &list[0]["open"]), (&"released".into(), &false.into()), "{list}");
+}
