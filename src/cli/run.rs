@@ -195,6 +195,11 @@ fn rehearsed(invocation: &Invocation) -> bool {
 /// Everything that needs a world.
 async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
     let started = Stopwatch::start();
+    if let Some(file) = &cli.global.config
+        && env.get(EMBEDDED).is_none()
+    {
+        ui::commands::name_config(file, Cli::commands_with_settings());
+    }
     let loaded = loaded(&cli.global, &env)?;
     let unconfigured = loaded.files.is_empty();
     let mut invocation = invocation(&cli.global, env, loaded);

@@ -121,6 +121,17 @@ fn commands_whole(text: &str) -> Vec<&str> {
     units
 }
 
+/// A word as `sh` reads it: quoted where it must be.
+#[must_use]
+pub fn sh_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// `1 commit`, `3 commits`.
 #[must_use]
 pub fn count(n: usize, noun: &str) -> String {
@@ -158,6 +169,13 @@ mod tests {
         );
         assert_eq!(wrapped_commands("world     arn:aws:eks:us-east-1", 20, 10), ["world     arn:aws:eks:us-east-1"]);
         assert_eq!(wrapped_commands("check that `git fetch` works", 12, 0), ["check that", "`git fetch`", "works"]);
+    }
+
+    #[test]
+    fn a_word_is_quoted_for_sh_where_it_must_be() {
+        assert_eq!(sh_word("/tmp/a-b/c.yaml"), "/tmp/a-b/c.yaml");
+        assert_eq!(sh_word("postgres://a?b=c&d"), "'postgres://a?b=c&d'");
+        assert_eq!((sh_word("it's"), sh_word("")), (r"'it'\''s'".to_owned(), "''".to_owned()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::commands;
 use super::style::{Style, Tone};
 use crate::domain::printable;
 use crate::error::Error;
@@ -22,20 +23,21 @@ pub fn text(error: &Error, style: Style) -> String {
     tell(Tone::Bad, "error:", error.what(), 7);
     error.causes().iter().for_each(|cause| tell(Tone::Dim, "  because:", cause, 11));
     error.evidence().iter().for_each(|line| tell(Tone::Dim, "   ", line, 6));
-    error.hints().iter().for_each(|hint| tell(Tone::Accent, "next:", hint, 6));
+    error.hints().iter().for_each(|hint| tell(Tone::Accent, "next:", &commands::told(hint), 6));
     out
 }
 
 /// The same for machines.
 #[must_use]
 pub fn json(error: &Error) -> Value {
+    let hints: Vec<_> = error.hints().iter().map(|hint| commands::told(hint)).collect();
     json!({"error": {
         "kind": error.kind(),
         "exit": error.kind().exit_code(),
         "what": error.what(),
         "causes": error.causes(),
         "evidence": error.evidence(),
-        "hints": error.hints(),
+        "hints": hints,
     }})
 }
 

@@ -1,6 +1,7 @@
 //! What people and machines see: results on standard output, everything else on standard error.
 
 pub mod ask;
+pub mod commands;
 pub mod error;
 pub mod jsonl;
 pub mod lines;

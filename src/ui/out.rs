@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::commands;
 use super::style::Style;
 use crate::error::{Error, Result};
 
@@ -49,9 +50,9 @@ impl Out {
         self.gone
     }
 
-    /// One line.
+    /// One line for people; its commands can be copied as they stand.
     pub fn line(&mut self, text: &str) -> Result<()> {
-        self.bytes(text.as_bytes())?;
+        self.bytes(commands::told(text).as_bytes())?;
         self.bytes(b"\n")
     }
 

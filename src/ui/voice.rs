@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use super::style::Style;
-use super::stderr_line;
+use super::{commands, stderr_line};
 
 /// Says a line at any time; above the live view, where one stands. Clones are the same.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ impl Voice {
 
     /// A line, now.
     pub fn say(&self, text: &str) {
-        let lines = self.style.lines(text, 2);
+        let lines = self.style.lines(&commands::told(text), 2);
         let say = || lines.iter().for_each(|line| stderr_line(line));
         match &*self.view() {
             Some(view) => view.suspend(say),

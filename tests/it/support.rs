@@ -86,7 +86,8 @@ impl World {
     /// The tool in this world, with a state directory of the name `machine`.
     pub fn tool_on(&self, machine: &str, args: &[&str]) -> Command {
         let mut command = Command::new(BIN);
-        command.arg("--config").arg(self.manifest["config"].as_str().expect("config")).args(args);
+        // Not by --config, which every hint would repeat.
+        command.env("GOSPEL_RELEASE_CONFIG", self.manifest["config"].as_str().expect("config")).args(args);
         for (name, value) in self.manifest["environment"].as_object().expect("environment") {
             command.env(name, value.as_str().expect("a string"));
         }

@@ -5,6 +5,17 @@ use serde_json::Value;
 use crate::support::World;
 
 #[test]
+fn hints_repeat_the_configuration_that_was_named() {
+    let world = World::of("clean");
+    let config = world.manifest["config"].as_str().expect("a path");
+    let hint = "what there is: gospel-release runs list";
+    world.tool(&["resume"]).ended(2).says(hint);
+    let ran = world.tool(&["resume", "--config", config, "--output", "json"]);
+    ran.ended(2).says(&format!("what there is: gospel-release --config {config} runs list"));
+    assert!(!ran.stderr.contains(hint) && !ran.stdout.contains(hint), "{ran}");
+}
+
+#[test]
 fn a_run_that_is_kept_is_told_for_people_and_for_machines() {
     let world = World::serve("argo-stuck", 3600);
     assert_eq!(world.tool(&["runs", "list", "--output", "json"]).ended(0).json(), Value::Array(Vec::new()));
