@@ -150,11 +150,12 @@ async fn embedded(cli: &Cli, scenario: &str, env: &Env) -> Result<u8> {
 }
 
 async fn rehearse(action: &rehearse_args::Action, global: &Global, env: &Env, out: &mut Out) -> Result<u8> {
+    let json = global.output == Output::Json;
     match action {
-        rehearse_args::Action::List => ops::rehearse::list(out, global.output == Output::Json).map(|()| 0),
+        rehearse_args::Action::List => ops::rehearse::list(out, json).map(|()| 0),
         rehearse_args::Action::Serve(args) => {
             let stop = signals::listen(Manner::new("stopping"), Voice::new(Style::of_stderr(global.color, env)));
-            ops::rehearse::serve(args, &stop, out).await.map(|()| 0)
+            ops::rehearse::serve(args, env, &stop, out, json).await.map(|()| 0)
         }
     }
 }

@@ -66,6 +66,7 @@ impl World {
         }
         let mut child = command
             .args(args)
+            .args(["--output", "json"])
             .env("HOME", home.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

@@ -1,8 +1,41 @@
 //! What people are told, and can copy.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use serde_json::Value;
 
-use crate::support::World;
+use crate::support::{BIN, Running, World};
+
+/// Ends the program when the test is over.
+struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_a_served_world_prints_can_be_pasted() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut serve = Command::new(BIN);
+    serve.args(["rehearse", "serve", "clean"]).env("HOME", home.path()).env("AWS_PROFILE", "somebody-elses");
+    let mut served = Served(serve.stdout(Stdio::piped()).spawn().expect("start it"));
+    let mut pasted = String::new();
+    for line in BufReader::new(served.0.stdout.take().expect("piped")).lines() {
+        let line = line.expect("a line");
+        pasted += &format!("{line}\n");
+        if line.ends_with(" status") {
+            break;
+        }
+    }
+    let mut sh = Command::new("sh");
+    sh.args(["-euc", &pasted]).env("HOME", home.path()).env("AWS_PROFILE", "somebody-elses");
+    Running::start(sh).end().ended(0).says("lock      free");
+    assert!(pasted.lines().any(|line| line.starts_with("unset ") && line.contains(" AWS_PROFILE")), "{pasted}");
+}
 
 #[test]
 fn hints_repeat_the_configuration_that_was_named() {
