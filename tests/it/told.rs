@@ -46,6 +46,8 @@ fn hints_repeat_the_configuration_that_was_named() {
     let ran = world.tool(&["resume", "--config", config, "--output", "json"]);
     ran.ended(2).says(&format!("what there is: gospel-release --config {config} runs list"));
     assert!(!ran.stderr.contains(hint) && !ran.stdout.contains(hint), "{ran}");
+    let ran = world.tool(&["tag", "--config", config]);
+    ran.ended(0).says(&format!("next: gospel-release --config {config} promote v1.2.0"));
 }
 
 #[test]
@@ -67,4 +69,13 @@ fn a_run_that_is_kept_is_told_for_people_and_for_machines() {
     let list = world.tool(&["runs", "list", "--output", "json"]).ended(0).json();
     assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
     assert_eq!((&list[0]["outcome"], &list[0]["open"]), (&"released".into(), &false.into()), "{list}");
+}
+
+#[test]
+fn a_tag_says_what_follows() {
+    let world = World::of("clean");
+    let ran = world.tool(&["tag", "v1.9.0", "--no-push", "--yes"]);
+    ran.ended(0).says("not pushed").says("next: git push origin refs/tags/release/v1.9.0 (starts cd-production.yml)");
+    let ran = world.tool(&["tag", "v2.0.0", "--yes"]);
+    ran.ended(0).says("next: approve cd-production.yml on GitHub, then: gospel-release monitor");
 }
