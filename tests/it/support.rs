@@ -448,20 +448,24 @@ fn run_git(dir: &Path, args: &[&str]) -> Ran {
 }
 
 impl Drop for World {
-    /// Asked to end, it tidies its directory away; one that does not listen is killed.
     fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        for _ in 0..150 {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        ask_to_end(&mut self.child);
     }
+}
+
+/// Asked to end, a world tidies its directory away; one that does not listen is killed.
+pub fn ask_to_end(world: &mut Child) {
+    if let Some(pid) = i32::try_from(world.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    for _ in 0..150 {
+        if matches!(world.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let _ = world.kill();
+    let _ = world.wait();
 }
 
 /// A program under way. Its life is bounded: one that hangs is killed, and what it printed is in the failure.

@@ -5,15 +5,14 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{BIN, Running, World};
+use crate::support::{BIN, Running, World, ask_to_end};
 
 /// Ends the program when the test is over.
 struct Served(Child);
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        ask_to_end(&mut self.0);
     }
 }
 
