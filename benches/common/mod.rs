@@ -113,7 +113,7 @@ impl World {
     pub fn serve(args: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let mut child = Command::new(BIN)
-            .args(["rehearse", "serve"])
+            .args(["--output", "json", "rehearse", "serve"])
             .args(args)
             .env("HOME", home.path())
             .stdout(Stdio::piped())

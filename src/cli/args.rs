@@ -46,6 +46,14 @@ impl Cli {
         }
         Ok(cli)
     }
+
+    /// The commands that read `gospel-release.yaml`.
+    #[must_use]
+    pub fn commands_with_settings() -> Vec<String> {
+        let all = Self::command();
+        let names = all.get_subcommands().map(|command| command.get_name().to_owned());
+        names.filter(|name| !matches!(name.as_str(), "rehearse" | "completions" | "reference")).collect()
+    }
 }
 
 /// All `--set` flags in order. clap keeps those on one side of the command only; no other flag takes a value that

@@ -7,6 +7,9 @@ use clap::Args;
 use super::args::duration;
 
 /// Watch production: pods, health, restarts, error rate and p95 against their limits
+///
+/// Each look says the limits and whether each figure holds; `watch.bad_looks` of them in a row decide. With --output json each look is a
+/// document on a line of its own (JSON Lines), and a failure is the last line; with --once there is one document, with the failure in it.
 #[derive(Debug, Clone, Args)]
 pub struct Monitor {
     /// How long to watch [default: watch.for]

@@ -19,6 +19,9 @@ pub enum Action {
 }
 
 /// Serve a scenario's world on this machine until interrupted, for several commands and other people's clients
+///
+/// Prints what another shell needs, as lines for sh: variables to export, and the way to the checkout. With --output json it prints one
+/// line of JSON, with the URLs too.
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
     #[arg(default_value = "clean")]

@@ -14,6 +14,7 @@ use crate::process::Program;
 use crate::ui::ask::Asking;
 use crate::ui::out::Out;
 use crate::ui::style::Style;
+use crate::ui::voice::Voice;
 use crate::ui::{self, jsonl::Jsonl};
 
 /// Set by the parent of an embedded rehearsal: `confirm` or `ask`.
@@ -99,7 +100,7 @@ async fn run(cli: Cli, env: Env) -> u8 {
             ui::error::print(&error, style);
             if json {
                 // The error is already told; a closed standard output cannot be told anything.
-                let _ = out.json(&ui::error::json(&error)).and_then(|()| out.flush());
+                let _ = out.json_error(&ui::error::json(&error)).and_then(|()| out.flush());
             }
             error.kind().exit_code()
         }
@@ -115,7 +116,7 @@ async fn dispatch(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
     match &cli.command {
         Command::Completions(completions) => out.bytes(&completions.script()).map(|()| 0),
         Command::Reference(_) => out.bytes(super::reference::markdown().as_bytes()).map(|()| 0),
-        Command::Rehearse(args) => rehearse(&args.action, &cli.global, out).await,
+        Command::Rehearse(args) => rehearse(&args.action, &cli.global, &env, out).await,
         Command::Config(args) => config(&args.action, &cli.global, &env, out),
         _ => operation(cli, env, out).await,
     }
@@ -148,12 +149,13 @@ async fn embedded(cli: &Cli, scenario: &str, env: &Env) -> Result<u8> {
     code
 }
 
-async fn rehearse(action: &rehearse_args::Action, global: &Global, out: &mut Out) -> Result<u8> {
+async fn rehearse(action: &rehearse_args::Action, global: &Global, env: &Env, out: &mut Out) -> Result<u8> {
+    let json = global.output == Output::Json;
     match action {
-        rehearse_args::Action::List => ops::rehearse::list(out, global.output == Output::Json).map(|()| 0),
+        rehearse_args::Action::List => ops::rehearse::list(out, json).map(|()| 0),
         rehearse_args::Action::Serve(args) => {
-            let stop = signals::listen(Manner::new("stopping"));
-            ops::rehearse::serve(args, &stop, out).await.map(|()| 0)
+            let stop = signals::listen(Manner::new("stopping"), Voice::new(Style::of_stderr(global.color, env)));
+            ops::rehearse::serve(args, env, &stop, out, json).await.map(|()| 0)
         }
     }
 }
@@ -194,6 +196,11 @@ fn rehearsed(invocation: &Invocation) -> bool {
 /// Everything that needs a world.
 async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
     let started = Stopwatch::start();
+    if let Some(file) = &cli.global.config
+        && env.get(EMBEDDED).is_none()
+    {
+        ui::commands::name_config(file, Cli::commands_with_settings());
+    }
     let loaded = loaded(&cli.global, &env)?;
     let unconfigured = loaded.files.is_empty();
     let mut invocation = invocation(&cli.global, env, loaded);
@@ -268,7 +275,7 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
             return ops::runs::abort(&mut invocation, args.run.as_ref(), args.reason.as_deref(), out, json).await;
         }
         Command::Status(_) => return ops::status::status(&mut invocation, out, json).await,
-        Command::Runs(args) => return ops::runs::runs(&mut invocation, &args.action, out, json),
+        Command::Runs(args) => return ops::kept::runs(&mut invocation, &args.action, out, json),
         Command::Checklist(args) => return ops::checklist::checklist(&mut invocation, &args, out, json).await,
         Command::Tag(args) => return ops::tag::tag(&mut invocation, &args, out, json).await,
         Command::Provision(provision::Provision { action: provision::Action::Apply(args) }) => {
@@ -299,7 +306,9 @@ fn tell(report: &Report, started: Stopwatch, style: Style, out: &mut Out, json: 
     if json {
         out.json(report)?;
     } else if report.failure.is_none() {
-        out.line(&report.text(Some(started.elapsed())))?;
+        let text = report.text(Some(started.elapsed()));
+        let style = out.style();
+        text.lines().flat_map(|line| style.lines(line, 6)).try_for_each(|line| out.line(&line))?;
     } else if let Some(path) = &report.evidence {
         ui::stderr_line(&format!("evidence: {path}"));
     }
@@ -314,14 +323,16 @@ fn invocation(global: &Global, env: Env, loaded: Loaded) -> Invocation {
     };
     let confirm = env.get(EMBEDDED) == Some("confirm") && kind == WorldKind::Rehearsal;
     let asking = Asking { yes: global.yes, rehearsal: confirm };
+    let style = Style::of_stderr(global.color, &env);
+    let voice = Voice::new(style);
     let listener: Box<dyn Listener> = match global.events {
         Some(Events::Jsonl) => Box::new(Jsonl::new(clock.clone(), asking)),
-        None => ui::renderer(Style::of_stderr(global.color, &env), asking),
+        None => ui::renderer(style, asking, &voice),
     };
     let manner = Manner::new("stopping at the next safe point; once more to stop at once");
     Invocation {
         file: loaded.files.into_iter().next().filter(|file| file.parent() == Some(&loaded.dir)),
-        cancel: signals::listen(manner.clone()),
+        cancel: signals::listen(manner.clone(), voice),
         manner,
         base: loaded.dir,
         config: loaded.config,

@@ -45,14 +45,14 @@ pub struct Runs {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum RunsAction {
-    /// List them, newest first
+    /// List them, newest first; with --output json as one array
     List,
     /// Replay a run's journal
     Log {
         /// The run [default: the last one]
         run: Option<RunId>,
     },
-    /// Show a run's result
+    /// Show a run: what, by whom, how it ended, its steps, what is left open, and what is next
     Show {
         /// The run [default: the last one]
         run: Option<RunId>,

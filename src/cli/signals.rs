@@ -5,11 +5,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Kind;
 use crate::ops::Manner;
-use crate::ui;
+use crate::ui::voice::Voice;
 
 /// The first Ctrl-C, SIGTERM or SIGHUP asks for a stop at the next safe point; the second ends the process at once. `manner` says
 /// what is told, and whether a terminal that goes away is a stop.
-pub(super) fn listen(manner: Manner) -> CancellationToken {
+pub(super) fn listen(manner: Manner, voice: Voice) -> CancellationToken {
     let cancel = CancellationToken::new();
     let asked = cancel.clone();
     tokio::spawn(async move {
@@ -30,13 +30,13 @@ pub(super) fn listen(manner: Manner) -> CancellationToken {
                 _ = hang_up.recv() => if manner.outlives_its_terminal() { continue },
             }
             if asked.is_cancelled() {
-                ui::stderr_line(&manner.second());
+                voice.say_last(&manner.second());
                 #[allow(clippy::disallowed_methods, reason = "the second Ctrl-C ends the process, whatever it does")]
                 std::process::exit(i32::from(Kind::Interrupted.exit_code()));
             }
             asked.cancel();
             if let Some(first) = manner.first() {
-                ui::stderr_line(&first);
+                voice.say(&first);
             }
         }
     });

@@ -19,6 +19,6 @@ pub use image::{Digest, ImageRef};
 pub use names::{CommitSha, HotfixName, RunId, ServiceName};
 pub use overlay::{OverlayImage, overlay_images};
 pub use overlay_edit::with_images;
-pub use text::{count, duration, printable, sheet, short_digest, wrapped};
+pub use text::{count, duration, printable, sh_word, sheet, short_digest, wrapped, wrapped_commands};
 pub use version::{Bump, TagPattern, Version};
 pub use world::{WorldId, WorldKind};

@@ -51,12 +51,23 @@ pub fn sheet(lines: &[String]) -> String {
 /// longer than a line stays whole: names and links are copied.
 #[must_use]
 pub fn wrapped(text: &str, width: usize, indent: usize) -> Vec<String> {
+    laid(text, width, indent, |text| text.split(' ').collect())
+}
+
+/// As [`wrapped`], with each command whole too: one that is longer than a line runs over it, and can still be copied.
+#[must_use]
+pub fn wrapped_commands(text: &str, width: usize, indent: usize) -> Vec<String> {
+    laid(text, width, indent, commands_whole)
+}
+
+fn laid<'a>(text: &'a str, width: usize, indent: usize, split: impl Fn(&'a str) -> Vec<&'a str>) -> Vec<String> {
     let lead = text.len() - text.trim_start_matches(' ').len();
     let mut lines = vec![text[..lead].to_owned()];
     let mut begun = false;
-    for word in text[lead..].split(' ') {
+    for word in split(&text[lead..]) {
         let line = lines.last().map_or(0, |line| line.chars().count());
-        if begun && line + 1 + word.chars().count() > width {
+        // After the title of a value a break would gain nothing.
+        if begun && line > indent && line + 1 + word.chars().count() > width {
             lines.push(" ".repeat(indent));
             begun = false;
         }
@@ -69,6 +80,56 @@ pub fn wrapped(text: &str, width: usize, indent: usize) -> Vec<String> {
         begun = true;
     }
     lines
+}
+
+/// Our own program: wherever its name stands, what follows is a command.
+const OURS: &str = "gospel-release";
+
+/// The programs that hints name.
+const PROGRAMS: [&str; 12] =
+    ["aws", "cd", "export", "gh", "git", OURS, "kill", "kubectl", "migrate", "pgrep", "terraform", "tofu"];
+
+/// The words of a text, each command as one of them. A command begins with a program's name, at the beginning or after a
+/// colon, `;`, `(` or a backtick; it ends with a comma, `;`, a colon or a backtick outside quotes, or before a bracket.
+fn commands_whole(text: &str) -> Vec<&str> {
+    let mut units: Vec<&str> = Vec::new();
+    // Where the command began, while one lasts.
+    let mut command: Option<usize> = None;
+    let (mut quoted, mut at, mut may_begin) = (false, 0, true);
+    for word in text.split(' ') {
+        let end = at + word.len();
+        if command.is_some() && !quoted && word.starts_with('(') {
+            command = None;
+        }
+        let name = word.trim_start_matches(['(', '`']);
+        if command.is_none() && PROGRAMS.contains(&name) && (may_begin || name.len() < word.len() || name == OURS) {
+            (command, quoted) = (Some(at), false);
+        } else if command.is_some() {
+            // It grows by a word.
+            units.pop();
+        }
+        units.push(&text[command.unwrap_or(at)..end]);
+        if command.is_some() {
+            quoted ^= word.matches('\'').count() % 2 == 1;
+        }
+        if command.is_some() && !quoted && word.ends_with([',', ';', ':', '`', ')']) {
+            command = None;
+        }
+        may_begin = word.ends_with([':', ';']);
+        at = end + 1;
+    }
+    units
+}
+
+/// A word as `sh` reads it: quoted where it must be.
+#[must_use]
+pub fn sh_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// `1 commit`, `3 commits`.
@@ -86,6 +147,36 @@ pub fn short_digest(digest: Option<&Digest>) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_stays_on_one_line() {
+        let hint = "next: to end that operation and go on, wherever it stands: gospel-release resume --terminate-sync (a debt)";
+        assert_eq!(
+            wrapped_commands(hint, 40, 6),
+            [
+                "next: to end that operation and go on,",
+                "      wherever it stands:",
+                "      gospel-release resume --terminate-sync",
+                "      (a debt)"
+            ]
+        );
+        let quoted = "gospel-release hotfix ship --reason 'what is broken, and how this mends it'";
+        assert_eq!(wrapped_commands(quoted, 40, 6), [quoted]);
+        // A name in a sentence is no command; what follows one is none any more.
+        assert_eq!(
+            wrapped_commands("the git push was ended; then: git fetch origin main, and look", 20, 0),
+            ["the git push was", "ended; then:", "git fetch origin main,", "and look"]
+        );
+        assert_eq!(wrapped_commands("world     arn:aws:eks:us-east-1", 20, 10), ["world     arn:aws:eks:us-east-1"]);
+        assert_eq!(wrapped_commands("check that `git fetch` works", 12, 0), ["check that", "`git fetch`", "works"]);
+    }
+
+    #[test]
+    fn a_word_is_quoted_for_sh_where_it_must_be() {
+        assert_eq!(sh_word("/tmp/a-b/c.yaml"), "/tmp/a-b/c.yaml");
+        assert_eq!(sh_word("postgres://a?b=c&d"), "'postgres://a?b=c&d'");
+        assert_eq!((sh_word("it's"), sh_word("")), (r"'it'\''s'".to_owned(), "''".to_owned()));
+    }
 
     #[test]
     fn terminal_escapes_are_defused() {

@@ -12,6 +12,7 @@ pub mod guards;
 pub mod hotfix;
 pub mod init;
 pub mod invocation;
+pub mod kept;
 mod live;
 pub mod lock;
 mod looking;

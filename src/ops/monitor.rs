@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::adapters::cluster::{PodState, Workloads};
@@ -16,7 +17,7 @@ use crate::monitor::endpoints::{EndpointLook, Endpoints};
 use crate::monitor::metrics::Metrics;
 use crate::monitor::pods::{of_services, restarted};
 use crate::monitor::sli::{Judgement, Limits, Look, Sli, Streak, millis, percent};
-use crate::ui::out::Out;
+use crate::ui::{self, out::Out};
 
 use super::Invocation;
 use super::connect::production;
@@ -55,18 +56,25 @@ pub async fn monitor(invocation: &mut Invocation, args: &Args, out: &mut Out, js
         let before = before.get_or_insert_with(|| older_restarts(&seen.pods, now));
         let mut wrong = pods_short(&config, &seen.pods, &mut short, bad_looks);
         wrong.extend(judge(&config, &seen, before, &mut streak, limits, bad_looks));
+        let figures = figures(&config, &seen, before, limits);
+        let over = now >= until || !wrong.is_empty();
+        let end = if over { outside(&wrong).and_then(|()| known(&seen)) } else { Ok(()) };
         if json {
-            out.json_line(&document(&config, &seen, &wrong))?;
+            let mut document = document(&config, &seen, &figures, limits, &wrong);
+            if args.once {
+                // One document: it says itself how it ends.
+                let error = end.as_ref().err().map(|error| ui::error::json(error)["error"].clone());
+                document["error"] = json!(error);
+                out.json(&document)?;
+            } else {
+                out.json_line(&document)?;
+            }
         } else {
-            table(&config, &seen, out)?;
+            table(&config, &figures, limits, out)?;
         }
-        if !wrong.is_empty() {
-            let error = Error::new(Kind::Regression, format!("production is outside its limits: {}", wrong[0]));
-            let error = wrong.iter().skip(1).fold(error, |error, line| error.seen(line.clone()));
-            return Err(error.hint("to go back to the last good release: gospel-release rollback"));
-        }
-        if now >= until {
-            return known(&seen).map(|()| 0);
+        end?;
+        if over {
+            return Ok(0);
         }
         let note = seen.metrics.summary().unwrap_or_else(|| "no data".to_owned());
         let waiting = SeenEvent::Waiting { id: "monitor", note, since, until: Some(until) };
@@ -112,6 +120,14 @@ fn pods_short(
     wrong
 }
 
+/// What is wrong, as the end that it is.
+fn outside(wrong: &[String]) -> Result<()> {
+    let Some((first, others)) = wrong.split_first() else { return Ok(()) };
+    let error = Error::new(Kind::Regression, format!("production is outside its limits: {first}"));
+    let error = others.iter().fold(error, |error, line| error.seen(line.clone()));
+    Err(error.hint("to go back to the last good release: gospel-release rollback"))
+}
+
 /// What could not be looked at is not well: an end without an answer is none.
 fn known(seen: &Seen) -> Result<()> {
     let unanswered: Vec<String> = seen
@@ -155,29 +171,95 @@ fn judge(
     wrong
 }
 
-/// A line a service: pods, restarts, health, errors, latency.
-fn table(config: &Config, seen: &Seen, out: &mut Out) -> Result<()> {
-    out.line(&format!(
-        "{:<14} {:>7} {:>8}  {:<8} {:>8} {:>8}",
-        "service", "pods", "restarts", "health", "errors", "p95"
-    ))?;
-    for service in &config.services {
-        let (ready, all, restarts) = counts(config, service, &seen.pods);
-        let looks: Vec<&EndpointLook> = seen.health.iter().filter(|look| look.service == service.name).collect();
-        let health = match looks.iter().find(|look| !look.ok) {
-            None => "green",
-            Some(look) if look.unanswered => "unknown",
-            Some(_) => "RED",
+/// One service in one look.
+struct Figures<'a> {
+    service: &'a ServiceName,
+    ready: usize,
+    pods: usize,
+    restarts: u32,
+    health: Vec<&'a EndpointLook>,
+    sli: Sli,
+    holds: Holds,
+}
+
+/// Whether each figure of this look is within its limit; `None` where there is none to compare. One look decides nothing by itself:
+/// `watch.bad_looks` in a row do.
+#[derive(Debug, Serialize)]
+struct Holds {
+    pods: Option<bool>,
+    restarts: Option<bool>,
+    health: Option<bool>,
+    errors: Option<bool>,
+    p95: Option<bool>,
+}
+
+impl Holds {
+    /// `yes`; what does not hold; or else what is not known.
+    fn said(&self) -> String {
+        let all = [
+            ("pods", self.pods),
+            ("restarts", self.restarts),
+            ("health", self.health),
+            ("errors", self.errors),
+            ("p95", self.p95),
+        ];
+        let that = |wanted| {
+            let names: Vec<&str> = all.iter().filter(|(_, holds)| *holds == wanted).map(|(name, _)| *name).collect();
+            names.join(", ")
         };
+        match (that(Some(false)), that(None)) {
+            (wrong, _) if !wrong.is_empty() => format!("NO: {wrong}"),
+            (_, unknown) if !unknown.is_empty() => format!("unknown: {unknown}"),
+            _ => "yes".to_owned(),
+        }
+    }
+}
+
+fn figures<'a>(config: &'a Config, seen: &'a Seen, before: &BTreeMap<String, u32>, limits: Limits) -> Vec<Figures<'a>> {
+    let restarted = restarted(&seen.pods, config.watch.restarts, before);
+    let services = config.services.iter().map(|service| {
+        let (ready, pods, restarts) = counts(config, service, &seen.pods);
+        let health: Vec<&EndpointLook> = seen.health.iter().filter(|look| look.service == service.name).collect();
         let sli = seen.metrics.services.get(&service.name).copied().unwrap_or_default();
-        let errors = sli.error_ratio.map_or("no data".to_owned(), percent);
-        let p95 = sli.p95.map_or("no data".to_owned(), millis);
-        out.line(&format!(
-            "{:<14} {:>7} {restarts:>8}  {health:<8} {errors:>8} {p95:>8}",
-            service.name,
-            format!("{ready}/{all}")
-        ))?;
-        for look in looks.iter().filter(|look| !look.ok) {
+        let name = config.deployment_of(service);
+        let ours = |pod: &str| seen.pods.iter().any(|one| one.name == pod && one.app() == Some(name.as_str()));
+        let red = health.iter().any(|look| !look.ok && !look.unanswered);
+        let holds = Holds {
+            pods: Some(ready >= config.production.replicas as usize),
+            restarts: Some(!restarted.iter().any(|one| ours(&one.pod))),
+            health: if red { Some(false) } else { health.iter().all(|look| look.ok).then_some(true) },
+            errors: sli.error_ratio.map(|ratio| ratio <= limits.error_ratio),
+            p95: sli.p95.map(|p95| p95 <= limits.p95),
+        };
+        Figures { service: &service.name, ready, pods, restarts, health, sli, holds }
+    });
+    services.collect()
+}
+
+/// The limits, and a line a service: pods, restarts, health, errors, latency, and whether all of it holds.
+fn table(config: &Config, figures: &[Figures<'_>], limits: Limits, out: &mut Out) -> Result<()> {
+    let row = |cells: [&str; 7]| {
+        let [service, pods, restarts, health, errors, p95, holds] = cells;
+        let row = format!("{service:<14} {pods:>7} {restarts:>8}  {health:<8} {errors:>8} {p95:>8}  {holds}");
+        row.trim_end().to_owned()
+    };
+    out.line(&row(["service", "pods", "restarts", "health", "errors", "p95", "holds"]))?;
+    let pods = format!("{} ready", config.production.replicas);
+    let restarts = format!("< {} new", config.watch.restarts.max(1));
+    let (errors, p95) = (percent(limits.error_ratio), millis(limits.p95));
+    out.line(&row(["limit", &pods, &restarts, "green", &errors, &p95, ""]))?;
+    for one in figures {
+        let health = match one.holds.health {
+            Some(true) => "green",
+            Some(false) => "RED",
+            None => "unknown",
+        };
+        let errors = one.sli.error_ratio.map_or("no data".to_owned(), percent);
+        let p95 = one.sli.p95.map_or("no data".to_owned(), millis);
+        let pods = format!("{}/{}", one.ready, one.pods);
+        let (restarts, holds) = (one.restarts.to_string(), one.holds.said());
+        out.line(&row([one.service.as_str(), &pods, &restarts, health, &errors, &p95, &holds]))?;
+        for look in one.health.iter().filter(|look| !look.ok) {
             out.line(&format!("  {} {}", look.path, printable(&look.said)))?;
         }
     }
@@ -190,17 +272,38 @@ fn counts(config: &Config, service: &crate::config::model::Service, pods: &[PodS
     (ours.iter().filter(|pod| pod.ready).count(), ours.len(), ours.iter().map(|pod| pod.restarts()).sum())
 }
 
-fn document(config: &Config, seen: &Seen, wrong: &[String]) -> serde_json::Value {
-    let services = config.services.iter().map(|service| {
-        let (ready, pods, restarts) = counts(config, service, &seen.pods);
-        let sli = seen.metrics.services.get(&service.name).copied().unwrap_or_default();
-        let health: Vec<_> = seen
+fn document(
+    config: &Config,
+    seen: &Seen,
+    figures: &[Figures<'_>],
+    limits: Limits,
+    wrong: &[String],
+) -> serde_json::Value {
+    let services = figures.iter().map(|one| {
+        let health: Vec<_> = one
             .health
             .iter()
-            .filter(|look| look.service == service.name)
             .map(|look| json!({"path": look.path, "ok": look.ok, "said": look.said, "took": duration(look.slowest)}))
             .collect();
-        json!({"service": service.name, "ready": ready, "pods": pods, "restarts": restarts, "health": health, "sli": sli})
+        json!({
+            "service": one.service,
+            "ready": one.ready,
+            "pods": one.pods,
+            "restarts": one.restarts,
+            "health": health,
+            "sli": one.sli,
+            "holds": one.holds,
+        })
     });
-    json!({"at": seen.metrics.at, "services": services.collect::<Vec<_>>(), "wrong": wrong})
+    json!({
+        "at": seen.metrics.at,
+        "limits": {
+            "ready": config.production.replicas,
+            "new_restarts": config.watch.restarts.max(1) - 1,
+            "error_ratio": limits.error_ratio,
+            "p95": limits.p95,
+        },
+        "services": services.collect::<Vec<_>>(),
+        "wrong": wrong,
+    })
 }

@@ -1,14 +1,14 @@
-//! `resume`, `abort`, `runs`: what was begun, and how it goes on.
+//! `resume`, `abort`: what was begun, and how it goes on.
 
 use serde_json::json;
 
 use crate::adapters::cluster::{Cluster, ConfigMaps};
-use crate::cli::runs::{Resume, RunsAction};
+use crate::cli::runs::Resume;
 use crate::config::Config;
 use crate::domain::{RunId, WorldId, printable};
 use crate::engine::{
-    Act, BoxFuture, Done, Effect, Ended, Event, FORMAT, Facts, Journal, Line, Plan, Probe, Record, RunState, Step,
-    StepIo, StepState, fold,
+    Act, BoxFuture, Done, Effect, Ended, FORMAT, Facts, Journal, Line, Plan, Probe, Record, RunState, Step, StepIo,
+    StepState, fold,
 };
 use crate::error::{Error, Kind, Result};
 use crate::ui::out::Out;
@@ -528,54 +528,4 @@ pub(super) fn brief(state: &RunState) -> serde_json::Value {
         "open": state.is_open(),
         "next": state.next_step().map(|step| &step.id),
     })
-}
-
-/// The runs kept on this machine.
-pub fn runs(invocation: &mut Invocation, action: &RunsAction, out: &mut Out, json: bool) -> Result<u8> {
-    let dir = invocation.state_dir()?;
-    let last = || dir.runs().pop().ok_or_else(|| Error::usage("no run is kept on this machine"));
-    match action {
-        RunsAction::List => {
-            for run in dir.runs().into_iter().rev() {
-                match dir.run(&run).load() {
-                    Ok(Some((_, state))) if json => out.json_line(&brief(&state))?,
-                    Ok(Some((_, state))) => {
-                        let version = state.version().map(ToString::to_string).unwrap_or_default();
-                        out.line(&format!("{run}  {} {version}  {}", state.header.command, outcome(&state)))?;
-                    }
-                    Ok(None) => {}
-                    Err(error) => out.line(&format!("{run}  cannot be read: {error}"))?,
-                }
-            }
-        }
-        RunsAction::Log { run } => replay(invocation, &run.clone().map_or_else(last, Ok)?)?,
-        RunsAction::Show { run } => {
-            let run = run.clone().map_or_else(last, Ok)?;
-            let (_, state) =
-                dir.run(&run).load()?.ok_or_else(|| Error::usage(format!("there is no run {run} here")))?;
-            out.json(&state)?;
-        }
-    }
-    Ok(0)
-}
-
-/// Replays a journal through the same renderer that drew the run.
-fn replay(invocation: &mut Invocation, run: &RunId) -> Result<()> {
-    let path = invocation.state_dir()?.run(run).journal();
-    if !path.is_file() {
-        return Err(Error::usage(format!("there is no run {run} here")).hint("gospel-release runs list"));
-    }
-    let lines = Journal::read(&path)?;
-    let mut state: Option<RunState> = None;
-    for line in &lines {
-        match &mut state {
-            None => state = Some(RunState::begin(&line.record)?),
-            Some(state) => state.apply(&line.record)?,
-        }
-        invocation.listener.hear(&Event::Recorded(line.record.clone()), state.as_ref());
-    }
-    if let Some(state) = &state {
-        invocation.note(format!("{} records; {}", lines.len(), outcome(state)));
-    }
-    Ok(())
 }

@@ -46,6 +46,8 @@ pub async fn tag(invocation: &mut Invocation, args: &Args, out: &mut Out, json: 
                 confirm(invocation, &format!("Tag {name} on {}, here only", candidate.commit.short()), &version)?;
                 connected.git.create_tag(&version, &candidate.commit, &message).await?;
                 out.line(&format!("{name} on {} (not pushed)", candidate.commit.short()))?;
+                let (remote, full) = (&config.repository.remote, config.repository.tags.full_ref(&version));
+                out.line(&format!("next: git push {remote} {full} (starts {})", config.workflow.file))?;
                 return Ok(0);
             }
             let guard = guards::approval_rule(&connected.github, &config).await?;
@@ -79,6 +81,8 @@ pub async fn tag(invocation: &mut Invocation, args: &Args, out: &mut Out, json: 
                 out.json(&json!({"tag": name, "version": version, "commit": candidate.commit, "pushed": true}))?;
             } else {
                 out.line(&format!("{name} on {}", candidate.commit.short()))?;
+                // The workflow goes on without us: a promote of this version would find its tag taken.
+                out.line(&format!("next: approve {} on GitHub, then: gospel-release monitor", config.workflow.file))?;
             }
             Ok(0)
         }
@@ -145,6 +149,7 @@ async fn suggest(invocation: &mut Invocation, out: &mut Out, json: bool) -> Resu
         changes.features.len(),
         changes.fixes.len()
     ))?;
+    out.line(&format!("next: gospel-release promote {next}, or its tag alone: gospel-release tag {next}"))?;
     Ok(0)
 }
 

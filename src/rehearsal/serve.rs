@@ -77,6 +77,8 @@ pub struct Manifest {
     pub git: String,
     /// Path of `gospel-release.yaml`.
     pub config: PathBuf,
+    /// The developer's checkout of the repository.
+    pub checkout: PathBuf,
     pub urls: BTreeMap<String, String>,
     /// What to export for the tool and for other people's clients.
     pub environment: BTreeMap<String, String>,
@@ -403,6 +405,7 @@ fn manifest(world: &World, layout: &Layout, at: &Endpoints) -> Manifest {
         kubeconfig: layout.kubeconfig(&world.shape.cluster_of("production")),
         git: at.git.clone(),
         config: layout.config(),
+        checkout: layout.checkout(),
         urls: urls.into_iter().map(|(name, url)| (name.to_owned(), url.clone())).collect(),
         environment: environment(world, layout, at),
     }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::commands;
 use super::style::Style;
 use crate::error::{Error, Result};
 
@@ -12,6 +13,17 @@ pub struct Out {
     style: Style,
     sink: Box<dyn Write + Send>,
     gone: bool,
+    form: Form,
+}
+
+/// What machines were given so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Nothing,
+    /// One document: there is no second one.
+    Document,
+    /// A document a line.
+    Lines,
 }
 
 impl Out {
@@ -24,7 +36,7 @@ impl Out {
     /// Any other sink.
     #[must_use]
     pub fn new(style: Style, sink: Box<dyn Write + Send>) -> Self {
-        Self { style, sink, gone: false }
+        Self { style, sink, gone: false, form: Form::Nothing }
     }
 
     #[must_use]
@@ -38,25 +50,39 @@ impl Out {
         self.gone
     }
 
-    /// One line.
+    /// One line for people; its commands can be copied as they stand.
     pub fn line(&mut self, text: &str) -> Result<()> {
-        self.bytes(text.as_bytes())?;
+        self.bytes(commands::told(text).as_bytes())?;
         self.bytes(b"\n")
     }
 
-    /// A JSON document, indented, and a line break.
+    /// The JSON document of a command, indented, and a line break.
     pub fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|error| Error::internal("write the result as JSON").because(error))?;
-        self.line(&text)
+        self.form = Form::Document;
+        self.document(serde_json::to_string_pretty(value))
     }
 
     /// A JSON document on one line, flushed: for machines that read line by line.
     pub fn json_line(&mut self, value: &impl Serialize) -> Result<()> {
-        let text =
-            serde_json::to_string(value).map_err(|error| Error::internal("write the result as JSON").because(error))?;
-        self.line(&text)?;
+        self.form = Form::Lines;
+        self.document(serde_json::to_string(value))?;
         self.flush()
+    }
+
+    /// The failure that ended a command: its document, or the last line of those that it printed. A command that has printed its one
+    /// document has told it there.
+    pub fn json_error(&mut self, value: &impl Serialize) -> Result<()> {
+        match self.form {
+            Form::Nothing => self.json(value),
+            Form::Lines => self.json_line(value),
+            Form::Document => Ok(()),
+        }
+    }
+
+    fn document(&mut self, text: serde_json::Result<String>) -> Result<()> {
+        let text = text.map_err(|error| Error::internal("write the result as JSON").because(error))?;
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
     }
 
     /// Bytes as they are.

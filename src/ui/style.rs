@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use crate::config::Env;
+use crate::domain::wrapped_commands;
 
 /// `--color`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -83,6 +84,12 @@ impl Style {
         let measured = || if is_terminal { size().map(|(_, columns)| usize::from(columns)) } else { None };
         let width = measured().or(columns).filter(|width| *width > 0).unwrap_or(100);
         Self { color, terminal: is_terminal && !dumb, width: width.clamp(40, 400) }
+    }
+
+    /// A line of text as the lines of this stream: broken at a terminal's width, with `indent` spaces before all but the first.
+    #[must_use]
+    pub fn lines(&self, text: &str, indent: usize) -> Vec<String> {
+        wrapped_commands(text, if self.terminal { self.width } else { usize::MAX }, indent)
     }
 
     /// `text` in a tone, where there are colours.

@@ -1,16 +1,21 @@
 //! The live view: what is done scrolls up, what goes on stands below and moves.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock::Stopwatch;
-use crate::domain::wrapped;
+use crate::domain::wrapped_commands;
 use crate::engine::{Answer, Event, Listener, Question, Record, RunState, SeenEvent};
 use crate::error::Result;
 
 use super::ask::Asking;
+use super::screen::Screen;
 use super::style::{Style, Tone};
+use super::voice::Voice;
 use super::words;
 
 /// The live line before a run.
@@ -27,8 +32,11 @@ fn part_line(part: &str) -> String {
 pub struct Tty {
     style: Style,
     asking: Asking,
+    voice: Voice,
     area: MultiProgress,
     live: Vec<Live>,
+    /// Their number, for the screen.
+    count: Arc<AtomicUsize>,
 }
 
 /// One moving line.
@@ -42,9 +50,12 @@ struct Live {
 
 impl Tty {
     #[must_use]
-    pub fn new(style: Style, asking: Asking) -> Self {
-        let area = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12));
-        Self { style, asking, area, live: Vec::new() }
+    pub fn new(style: Style, asking: Asking, voice: Voice) -> Self {
+        let count = Arc::new(AtomicUsize::new(0));
+        let screen = Screen::new(Term::buffered_stderr(), Arc::clone(&count));
+        let area = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(Box::new(screen), 12));
+        voice.above(Some(area.clone()));
+        Self { style, asking, voice, area, live: Vec::new(), count }
     }
 
     fn start(&mut self, id: &str, title: &str) {
@@ -54,6 +65,7 @@ impl Tty {
         bar.set_style(look);
         bar.enable_steady_tick(Duration::from_millis(120));
         let live = Live { id: id.into(), title: title.into(), bar, since: Stopwatch::start(), note: String::new() };
+        self.count.fetch_add(1, Ordering::Relaxed);
         self.draw(&live);
         self.live.push(live);
     }
@@ -65,6 +77,7 @@ impl Tty {
             }
             live.id != id
         });
+        self.count.store(self.live.len(), Ordering::Relaxed);
     }
 
     fn draw(&self, live: &Live) {
@@ -82,6 +95,14 @@ impl Tty {
         self.draw(&self.live[at]);
     }
 
+    /// Leaves the terminal to a question.
+    fn aside<T>(&self, ask: impl FnOnce(Asking) -> T) -> T {
+        self.voice.above(None);
+        let answer = self.area.suspend(|| ask(self.asking));
+        self.voice.above(Some(self.area.clone()));
+        answer
+    }
+
     fn print(&self, text: &str) {
         // A terminal that went away takes the view with it; the run goes on.
         let _ = self.area.println(text);
@@ -91,7 +112,7 @@ impl Tty {
         for (mark, text) in words::lines(event, state) {
             let (margin, indent) = if mark.is_some() { (2, 13) } else { (4, 2) };
             for (index, line) in
-                wrapped(&text, self.style.width.saturating_sub(margin + 1), indent).into_iter().enumerate()
+                wrapped_commands(&text, self.style.width.saturating_sub(margin + 1), indent).into_iter().enumerate()
             {
                 match mark {
                     Some(mark) if index == 0 => self.print(&format!("{} {line}", mark.painted(self.style))),
@@ -140,13 +161,11 @@ impl Listener for Tty {
     }
 
     fn ask(&mut self, question: &Question) -> Result<Answer> {
-        let asking = self.asking;
-        self.area.suspend(|| asking.ask(question))
+        self.aside(|asking| asking.ask(question))
     }
 
     fn ask_for_each(&mut self, sheet: &str, phrases: &[String]) -> Result<Answer> {
-        let asking = self.asking;
-        self.area.suspend(|| asking.ask_for_each(sheet, phrases))
+        self.aside(|asking| asking.ask_for_each(sheet, phrases))
     }
 
     fn tick(&mut self, _waited: Duration) {
@@ -156,6 +175,7 @@ impl Listener for Tty {
 
 impl Drop for Tty {
     fn drop(&mut self) {
+        self.voice.above(None);
         self.live.iter().for_each(|live| live.bar.finish_and_clear());
         let _ = self.area.clear();
     }

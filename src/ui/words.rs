@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::domain::{Evidence, Verdict, WorldKind, duration, printable};
 use crate::engine::{Answer, Event, Record, RunState, SeenEvent};
 
+use super::commands;
 use super::style::{Style, Tone};
 
 /// What a line says at its left edge. Never by colour alone: each has a sign of its own.
@@ -43,10 +44,11 @@ impl Mark {
 /// An event's lines, if it has any: the first with a mark, the others beneath it.
 #[must_use]
 pub fn lines(event: &Event, state: Option<&RunState>) -> Vec<(Option<Mark>, String)> {
-    match event {
+    let lines = match event {
         Event::Recorded(record) => recorded(record, state),
         Event::Seen(seen) => said(seen).into_iter().map(|(mark, text)| (Some(mark), text)).collect(),
-    }
+    };
+    lines.into_iter().map(|(mark, text)| (mark, commands::told(&text).into_owned())).collect()
 }
 
 fn recorded(record: &Record, state: Option<&RunState>) -> Vec<(Option<Mark>, String)> {

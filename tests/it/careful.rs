@@ -143,7 +143,29 @@ fn a_production_without_pods_is_not_well() {
     let search = "/apis/apps/v1/namespaces/gospelib-production/deployments/gospelib-search";
     world.kube_patch(search, &json!({"spec": {"replicas": 0}}));
     crate::support::eventually("no pods", || world.serving().get("gospelib-search").is_none_or(BTreeSet::is_empty));
-    world.tool(&["monitor", "--once"]).ended(16).says("search has 0 of 2 pods ready");
+    world
+        .tool(&["monitor", "--once"])
+        .ended(16)
+        .says("search has 0 of 2 pods ready")
+        .says("2 ready") // the limit
+        .says("NO: pods");
+    // One document, which says how it ends.
+    let ran = world.tool(&["monitor", "--once", "--output", "json"]);
+    let document = ran.ended(16).json();
+    assert_eq!(document["limits"]["ready"], 2, "{ran}");
+    assert_eq!(document["error"]["exit"], 16, "{ran}");
+    let holds = |name: &str| {
+        let services = document["services"].as_array().expect("services").iter();
+        services.clone().find(|one| one["service"] == name).map(|one| one["holds"].clone()).expect("a service")
+    };
+    assert_eq!((&holds("search")["pods"], &holds("auth")["pods"]), (&json!(false), &json!(true)), "{ran}");
+    // Looks are lines, and so is the failure that ends them.
+    let ran = world.tool(&["monitor", "--for", "1h", "--output", "json"]);
+    let lines: Vec<serde_json::Value> =
+        ran.ended(16).stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let (end, looks) = lines.split_last().expect("lines");
+    assert!(!looks.is_empty() && looks.iter().all(|look| look["wrong"].is_array()), "{ran}");
+    assert_eq!(end["error"]["kind"], "regression", "{ran}");
 }
 
 /// What nobody can read keeps nobody from going back; a release begins only when it is known what was left.

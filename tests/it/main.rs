@@ -24,3 +24,4 @@ mod requests;
 mod scenarios;
 mod sessions;
 mod support;
+mod told;

@@ -66,6 +66,7 @@ impl World {
         }
         let mut child = command
             .args(args)
+            .args(["--output", "json"])
             .env("HOME", home.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -86,7 +87,8 @@ impl World {
     /// The tool in this world, with a state directory of the name `machine`.
     pub fn tool_on(&self, machine: &str, args: &[&str]) -> Command {
         let mut command = Command::new(BIN);
-        command.arg("--config").arg(self.manifest["config"].as_str().expect("config")).args(args);
+        // Not by --config, which every hint would repeat.
+        command.env("GOSPEL_RELEASE_CONFIG", self.manifest["config"].as_str().expect("config")).args(args);
         for (name, value) in self.manifest["environment"].as_object().expect("environment") {
             command.env(name, value.as_str().expect("a string"));
         }
@@ -453,20 +455,24 @@ fn run_git(dir: &Path, args: &[&str]) -> Ran {
 }
 
 impl Drop for World {
-    /// Asked to end, it tidies its directory away; one that does not listen is killed.
     fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        for _ in 0..150 {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        ask_to_end(&mut self.child);
     }
+}
+
+/// Asked to end, a world tidies its directory away; one that does not listen is killed.
+pub fn ask_to_end(world: &mut Child) {
+    if let Some(pid) = i32::try_from(world.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    for _ in 0..150 {
+        if matches!(world.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let _ = world.kill();
+    let _ = world.wait();
 }
 
 /// A program under way. Its life is bounded: one that hangs is killed, and what it printed is in the failure.

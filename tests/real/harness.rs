@@ -362,7 +362,9 @@ impl World {
     /// `rehearse serve` of a scenario.
     pub fn serve(scenario: &str, speed: u32) -> Self {
         let ours = env!("CARGO_BIN_EXE_gospel-release");
-        let server = Server::start_and_listen(ours, &["rehearse", "serve", scenario, "--speed", &speed.to_string()]);
+        let speed = speed.to_string();
+        let serve = ["rehearse", "serve", scenario, "--speed", &speed, "--output", "json"];
+        let server = Server::start_and_listen(ours, &serve);
         let manifest =
             serde_json::from_str(&server.hello).unwrap_or_else(|error| panic!("{error}: {:?}", server.hello));
         Self { _server: server, manifest }
