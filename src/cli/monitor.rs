@@ -8,8 +8,9 @@ use super::args::duration;
 
 /// Watch production: pods, health, restarts, error rate and p95 against their limits
 ///
-/// Each look says the limits and whether each figure holds; `watch.bad_looks` of them in a row decide. With --output json each look is a
-/// document on a line of its own (JSON Lines), and a failure is the last line; with --once there is one document, with the failure in it.
+/// Each look says the limits and whether each figure holds. Red health, restarts and a service without pods decide at once; errors, p95
+/// and too few pods do when `watch.bad_looks` looks in a row have them. With --output json each look is a document on a line of its own
+/// (JSON Lines), and a failure is the last line; with --once there is one document, with the failure in it.
 #[derive(Debug, Clone, Args)]
 pub struct Monitor {
     /// How long to watch [default: watch.for]

@@ -198,6 +198,8 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
     let started = Stopwatch::start();
     if let Some(file) = &cli.global.config
         && env.get(EMBEDDED).is_none()
+        // What it writes is another file.
+        && !matches!(cli.command, Command::Init(_))
     {
         ui::commands::name_config(file, Cli::commands_with_settings());
     }

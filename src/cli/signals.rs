@@ -23,17 +23,25 @@ pub(super) fn listen(manner: Manner, voice: Voice) -> CancellationToken {
         else {
             return;
         };
+        let (mut signalled, mut told) = (false, false);
         loop {
             tokio::select! {
+                // Not by a signal: who goes first asks for it through the lock.
+                () = asked.cancelled(), if !signalled && !told => {
+                    told = true;
+                    voice.say("somebody asks, through the lock, that this stops: stopping at the next safe point");
+                    continue;
+                }
                 _ = interrupt.recv() => {}
                 _ = term.recv() => {}
                 _ = hang_up.recv() => if manner.outlives_its_terminal() { continue },
             }
-            if asked.is_cancelled() {
+            if signalled {
                 voice.say_last(&manner.second());
                 #[allow(clippy::disallowed_methods, reason = "the second Ctrl-C ends the process, whatever it does")]
                 std::process::exit(i32::from(Kind::Interrupted.exit_code()));
             }
+            signalled = true;
             asked.cancel();
             if let Some(first) = manner.first() {
                 voice.say(&first);

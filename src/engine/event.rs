@@ -59,6 +59,10 @@ pub trait Listener: Send {
     fn hear(&mut self, event: &Event, state: Option<&RunState>);
     /// Asks a person, or answers by itself where it may; fails with exit 2 where nobody can be asked.
     fn ask(&mut self, question: &Question) -> Result<Answer>;
+    /// Fails with exit 2 where nobody could be asked, before anything is done for the sake of the question.
+    fn can_ask(&self) -> Result<()> {
+        Ok(())
+    }
     /// Asks a person to type each of these, one by one, after `sheet`; no flag answers for them. Fails with exit 2 where nobody can
     /// be asked.
     fn ask_for_each(&mut self, sheet: &str, phrases: &[String]) -> Result<Answer>;

@@ -223,7 +223,8 @@ pub async fn argo_cluster(
     Ok((cluster.attempting(|| "connect to Argo CD's cluster".to_owned())?, session))
 }
 
-async fn fetched(git: &Git, hurry: bool) -> Result<()> {
+/// Main and the tags as they are now; who is in a hurry does not wait long for them.
+pub(super) async fn fetched(git: &Git, hurry: bool) -> Result<()> {
     if !hurry {
         return git.fetch().await;
     }

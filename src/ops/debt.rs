@@ -176,6 +176,9 @@ impl<'a> Places<'a> {
             return Ok(Some("not known: Argo CD cannot be asked".into()));
         };
         let app = applications.application(&self.config.argo.application).await?;
+        if let Some(why) = &app.unclear {
+            return Ok(Some(format!("what Argo CD compares with cannot be told: {}", printable(why))));
+        }
         let Some(revision) = app.revision.as_deref().and_then(|text| text.parse::<CommitSha>().ok()) else {
             return Ok(Some(format!("{} has compared nothing with Git yet", app.name)));
         };
@@ -219,11 +222,11 @@ pub(super) async fn strike_out(connected: &Connected, config: &Config) -> Result
     let register = Register::new(maps.clone(), DEBTS);
     let debts = register.all::<Debt>().await?;
     let places = Places::of(connected, config, maps);
-    let mut closed = Vec::new();
+    let mut closed = BTreeMap::new();
     for (key, debt) in debts.into_iter().filter(|(_, debt)| debt.may_come_again()) {
         // What cannot be looked at stays.
         if matches!(places.seen(&debt, &Beside::default()).await, Ok(None)) {
-            closed.push(key);
+            closed.insert(key, debt);
         }
     }
     register.remove(&closed).await

@@ -8,7 +8,7 @@ use crate::engine::{Ended, Engine, Fact, Facts, Header, Journal, Plan, Record, R
 use crate::error::{Error, Kind, Result};
 
 use super::connect::Connected;
-use super::lock::Taker;
+use super::lock::{Ask, Taker};
 use super::shared::{Claim, Runs};
 use super::{Invocation, Report, credentials, debt, evidence, lock, report};
 
@@ -53,7 +53,7 @@ async fn begin(
     let cluster = &connected.production.cluster;
     let taker = Taker { goes_first: verb.goes_first, ..Taker::of(invocation, cluster, &run) };
     if takeover {
-        lock::make_way(&taker, None, |text| invocation.note(text)).await?;
+        lock::make_way(&taker, Ask::Nobody, |text| invocation.note(text)).await?;
     }
     let lock = lock::acquire(taker).await?;
     let runs = Runs::new(ConfigMaps::new(cluster, &invocation.config.production.namespace));
@@ -78,14 +78,15 @@ async fn begin(
     }
 }
 
-/// Has the run of somebody else stopped that is in the way of going back, dead or alive, before anything is looked at: what it
-/// brings to its next safe point still changes the world.
-pub(super) async fn make_way(invocation: &mut Invocation, connected: &Connected, verb: Verb) -> Result<()> {
+/// Has the run of somebody else stopped that is in the way of going back, dead or alive; whether there was one. What it brings to its
+/// next safe point still changes the world: that is looked at afterwards.
+pub(super) async fn make_way(invocation: &mut Invocation, connected: &Connected, verb: Verb) -> Result<bool> {
     if invocation.dry_run {
-        return Ok(());
+        return Ok(false);
     }
+    invocation.listener.can_ask()?;
     let taker = Taker::of(invocation, &connected.production.cluster, &invocation.new_run_id()?);
-    lock::make_way(&taker, Some(verb.command), |text| invocation.note(text)).await
+    lock::make_way(&taker, Ask::Anybody(verb.command), |text| invocation.note(text)).await
 }
 
 /// What a run is started with, but for its plan.

@@ -205,6 +205,8 @@ fn next(state: &RunState, out: &mut Out) -> Result<()> {
         _ => Vec::new(),
     };
     if state.is_open() {
+        // Another machine may have gone on with it, or closed it.
+        next.insert(0, "as this machine knows it; what the cluster knows: gospel-release status".to_owned());
         if !next.iter().any(|line| line.contains("gospel-release resume")) {
             let takeover = if state.ended.is_none() { " --takeover (if its process is dead)" } else { "" };
             next.push(format!("gospel-release resume {run}{takeover}"));

@@ -79,31 +79,53 @@ async fn take(by: &Taker) -> Result<LeaseState> {
     }
 }
 
+/// Who of those that hold the Lease is asked to stop, if he is alive.
+#[derive(Debug, Clone, Copy)]
+pub enum Ask<'a> {
+    Nobody,
+    /// Whoever it is, for this command.
+    Anybody(&'a str),
+    /// The holder for this run only, so that it can be aborted.
+    Run(&'a RunId),
+}
+
+impl Ask<'_> {
+    /// What the holder is asked to stop for.
+    fn what(self, state: &LeaseState) -> Option<String> {
+        match self {
+            Self::Nobody => None,
+            Self::Anybody(command) => Some(command.to_owned()),
+            Self::Run(run) => (state.run.as_deref() == Some(run.as_str())).then(|| format!("abort {run}")),
+        }
+    }
+}
+
 /// Clears the way for [`acquire`]. A holder is dead when *we* saw its Lease unchanged for a full duration (clocks of two machines
-/// are not compared), and then the Lease is given back for it. One that is alive is asked to stop at its next safe point where
-/// `ask` says what for, and waited for.
+/// are not compared), and then the Lease is given back for it. One that is alive is asked to stop at its next safe point, if `ask` says
+/// so, and waited for. Whether somebody was in the way.
 ///
 /// # Errors
 /// [`Kind::Locked`] where the holder is alive, and is not asked or does not stop.
-pub async fn make_way(by: &Taker, ask: Option<&str>, mut say: impl FnMut(String)) -> Result<()> {
-    let Some(first) = by.leases.get().await?.filter(|state| state.holder.is_some()) else { return Ok(()) };
+pub async fn make_way(by: &Taker, ask: Ask<'_>, mut say: impl FnMut(String)) -> Result<bool> {
+    let Some(first) = by.leases.get().await?.filter(|state| state.holder.is_some()) else { return Ok(false) };
+    let ask = ask.what(&first);
     say(match ask {
         Some(_) => format!("{} has the lock: asked to stop at the next safe point, and waited for", holder(&first)),
         None => format!("{} has the lock: watched for {} s", holder(&first), first.duration.as_secs()),
     });
     let (begun, mut unchanged, mut seen) = (Stopwatch::start(), Stopwatch::start(), first.clone());
     loop {
-        if let Some(what) = ask.filter(|_| seen.stop_asked_by.is_none()) {
+        if let Some(what) = ask.as_ref().filter(|_| seen.stop_asked_by.is_none()) {
             by.ask(&seen, what).await?;
         }
         tokio::select! {
-            () = by.cancel.cancelled() => return Err(Error::new(Kind::Interrupted, "stopped as asked; nothing was changed")),
+            () = by.cancel.cancelled() => return Err(given_up(&first, ask.is_some())),
             () = tokio::time::sleep(by.duration / 10) => {}
         }
         match by.leases.get().await? {
             // Given back, or somebody was faster: whoever wants it now is told so.
-            Some(state) if !state.is_same_turn(&first) => return Ok(()),
-            None => return Ok(()),
+            Some(state) if !state.is_same_turn(&first) => return Ok(true),
+            None => return Ok(true),
             Some(state) if state != seen => {
                 // What we asked changed it as well, and says nothing about its holder.
                 let renewed = state.renewed_at != first.renewed_at;
@@ -117,7 +139,7 @@ pub async fn make_way(by: &Taker, ask: Option<&str>, mut say: impl FnMut(String)
                 Err(error) if error.is_conflict() || error.is_not_found() => {}
                 buried => {
                     say(format!("{} does not renew the lock: its process is dead", holder(&state)));
-                    return buried.map(drop);
+                    return buried.map(|_| true);
                 }
             },
             Some(_) => {}
@@ -231,31 +253,40 @@ impl Held {
     /// One renewal; an unreachable cluster is tried again, and noticed by [`Lock::still_ours`] before the next act.
     async fn renew_once(&self) {
         let mut now = self.now.lock().await;
-        let Some(state) = now.clone() else { return };
-        let ours = LeaseWrite { stop_asked_by: state.stop_asked_by.clone(), ..self.by.write(state.transitions) };
-        match self.by.leases.update(&ours, &state.resource_version).await {
-            Ok(state) => *now = Some(state),
-            Err(error) if error.is_conflict() || error.is_not_found() => {
-                *now = match self.by.leases.get().await {
-                    Ok(Some(newer)) if self.is_ours(&newer, Some(state.transitions)) => {
-                        self.hear(&newer);
-                        Some(newer)
-                    }
-                    _ => None,
-                };
+        // Somebody who asks us something has written to it as well: then it is renewed on top of that.
+        for _ in 0..2 {
+            let Some(state) = now.clone() else { return };
+            let ours = LeaseWrite { stop_asked_by: state.stop_asked_by.clone(), ..self.by.write(state.transitions) };
+            let late = match self.by.leases.update(&ours, &state.resource_version).await {
+                Ok(state) => return *now = Some(state),
+                Err(error) if error.is_conflict() || error.is_not_found() => self.by.leases.get().await,
+                Err(error) => Err(error),
+            };
+            match late {
+                Ok(Some(newer)) if self.is_ours(&newer, Some(state.transitions)) => {
+                    self.hear(&newer);
+                    *now = Some(newer);
+                }
+                Ok(_) => *now = None,
+                Err(error) => return tracing::warn!("could not renew the lease: {error}"),
             }
-            Err(error) => tracing::warn!("could not renew the lease: {error}"),
         }
     }
 
     async fn give_back(&self) -> Result<()> {
         let mut now = self.now.lock().await;
-        let Some(state) = now.take() else { return Ok(()) };
-        let free = LeaseWrite { holder: None, run: None, stop_asked_by: None, ..self.by.write(state.transitions) };
-        match self.by.leases.update(&free, &state.resource_version).await {
-            // Somebody took it over: it is theirs to give back.
-            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
-            other => other.map(drop),
+        let Some(mut state) = now.take() else { return Ok(()) };
+        loop {
+            let free = LeaseWrite { holder: None, run: None, stop_asked_by: None, ..self.by.write(state.transitions) };
+            match self.by.leases.update(&free, &state.resource_version).await {
+                Err(error) if error.is_conflict() || error.is_not_found() => match self.by.leases.get().await? {
+                    // Somebody asked us something meanwhile.
+                    Some(newer) if self.is_ours(&newer, Some(state.transitions)) => state = newer,
+                    // Somebody took it over: it is theirs to give back.
+                    _ => return Ok(()),
+                },
+                other => return other.map(drop),
+            }
         }
     }
 }
@@ -271,6 +302,16 @@ async fn renew(held: Arc<Held>) {
             tracing::warn!("could not give the lease back: {error}");
         }
     }
+}
+
+/// We stop waiting; what was asked stays asked.
+fn given_up(state: &LeaseState, asked: bool) -> Error {
+    let said = if asked {
+        format!("stopped as asked; {} was asked to stop, and will", holder(state))
+    } else {
+        "stopped as asked; nothing was changed".to_owned()
+    };
+    Error::new(Kind::Interrupted, said)
 }
 
 fn holder(state: &LeaseState) -> String {

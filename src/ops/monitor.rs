@@ -182,8 +182,8 @@ struct Figures<'a> {
     holds: Holds,
 }
 
-/// Whether each figure of this look is within its limit; `None` where there is none to compare. One look decides nothing by itself:
-/// `watch.bad_looks` in a row do.
+/// Whether each figure of this look is within its limit; `None` where there is none to compare. A look with red health, restarts
+/// or no pod decides by itself; of the others `watch.bad_looks` in a row do.
 #[derive(Debug, Serialize)]
 struct Holds {
     pods: Option<bool>,

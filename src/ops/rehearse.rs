@@ -88,6 +88,9 @@ fn for_a_shell(manifest: &Manifest, ambient: &[String], env: &Env) -> String {
     lines.push(format!("export GOSPEL_RELEASE_CONFIG={}", path(&manifest.config)));
     lines.push(format!("cd {}", path(&manifest.checkout)));
     let ours = std::env::current_exe().map_or_else(|_| "gospel-release".to_owned(), |program| path(&program));
+    if let Some(control) = manifest.urls.get("control") {
+        lines.push(format!("# to repair what broke: curl -X PUT -d false {control}/faults/NAME"));
+    }
     lines.push("# and then, for example:".to_owned());
     lines.push(format!("{ours} status"));
     lines.join("\n") + "\n"

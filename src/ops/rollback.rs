@@ -11,14 +11,14 @@ use crate::adapters::http;
 use crate::config::Config;
 use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version, printable};
 use crate::engine::{Change, Facts, NewImage, Plan, Question, RunState, Shipped};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::gates;
 use crate::monitor::agreement;
 use crate::monitor::databases::Database;
 use crate::monitor::endpoints::Endpoints;
 use crate::steps;
 
-use super::connect::{Connected, Outages, connect_despite};
+use super::connect::{Connected, Outages, connect_despite, fetched};
 use super::drive::{self, Beside, Verb};
 use super::live::Live;
 use super::rollback_sheet::Sheet;
@@ -114,10 +114,17 @@ async fn looked(
     if options.accept_schema && options.reason.is_none() {
         return Err(Error::usage("--accept-schema needs --reason TEXT: who reads this later must know why"));
     }
-    if options.takeover {
-        drive::make_way(invocation, connected, VERB).await?;
+    let mut found = find(invocation, connected, options).await;
+    // What was asked wrongly is said before anybody is stopped for it.
+    let wrong = found.as_ref().is_err_and(|error| error.kind() == Kind::Usage);
+    if options.takeover && !wrong && drive::make_way(invocation, connected, VERB).await? {
+        // It may have brought something to main on its way to a safe point.
+        match fetched(&connected.git, options.direct).await {
+            Err(error) if !options.direct => return Err(error),
+            _ => found = find(invocation, connected, options).await,
+        }
     }
-    let found = find(invocation, connected, options).await?;
+    let found = found?;
     if let Ok(app) = &found.app
         && !options.direct
     {

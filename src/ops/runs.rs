@@ -15,7 +15,7 @@ use crate::ui::out::Out;
 
 use super::connect::{Connected, Outages, connect_despite, production};
 use super::drive::{self, Start, Verb};
-use super::lock::Taker;
+use super::lock::{Ask, Taker};
 use super::shared::Runs;
 use super::{Invocation, Report, guards, hotfix, lock, promote, provision, rollback};
 
@@ -99,7 +99,7 @@ async fn take_up(
     }
     let taker = Taker::of(invocation, &connected.production.cluster, &run);
     if consent.takeover {
-        lock::make_way(&taker, None, |text| invocation.note(text)).await?;
+        lock::make_way(&taker, Ask::Nobody, |text| invocation.note(text)).await?;
     }
     let lock = lock::acquire(taker).await?;
     // Read again under the lock: its last holder may have gone on meanwhile.
@@ -360,7 +360,7 @@ pub(super) fn same_plan(state: &RunState, plan: &Plan) -> Result<()> {
 /// A Lease whose holder died before it shared a run is given back.
 async fn clear_dead_lock(invocation: &mut Invocation, connected: &Connected) -> Result<()> {
     let taker = Taker::of(invocation, &connected.production.cluster, &invocation.new_run_id()?);
-    lock::make_way(&taker, None, |text| invocation.note(text)).await
+    lock::make_way(&taker, Ask::Nobody, |text| invocation.note(text)).await.map(drop)
 }
 
 /// Closes a run for good: the world stays as it is, and is told. One that goes on elsewhere, and is named, is asked to stop first.
@@ -386,7 +386,7 @@ pub async fn abort(
     let (place, world) = production(invocation).await?;
     let cluster = place.cluster;
     let runs = Runs::new(ConfigMaps::new(&cluster, &world));
-    let ask = run.map(|_| "abort");
+    let ask = run.map_or(Ask::Nobody, Ask::Run);
     if let Some(run) = run
         && runs.unread().await?.contains(run)
     {
@@ -431,7 +431,7 @@ async fn abort_unread(
         return would_abort(run, out, json);
     }
     let taker = Taker::of(invocation, cluster, run);
-    lock::make_way(&taker, Some("abort"), |text| invocation.note(text)).await?;
+    lock::make_way(&taker, Ask::Run(run), |text| invocation.note(text)).await?;
     let lock = lock::acquire(taker).await?;
     let (lock, ()) = lock.under(runs.close_unread(run).await).await?;
     lock.release().await?;

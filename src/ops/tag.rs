@@ -45,6 +45,10 @@ pub async fn tag(invocation: &mut Invocation, args: &Args, out: &mut Out, json: 
                 }
                 confirm(invocation, &format!("Tag {name} on {}, here only", candidate.commit.short()), &version)?;
                 connected.git.create_tag(&version, &candidate.commit, &message).await?;
+                if json {
+                    out.json(&json!({"tag": name, "version": version, "commit": candidate.commit, "pushed": false}))?;
+                    return Ok(0);
+                }
                 out.line(&format!("{name} on {} (not pushed)", candidate.commit.short()))?;
                 let (remote, full) = (&config.repository.remote, config.repository.tags.full_ref(&version));
                 out.line(&format!("next: git push {remote} {full} (starts {})", config.workflow.file))?;

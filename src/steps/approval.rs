@@ -1,6 +1,6 @@
 //! The approval gate of the GitHub environment: a person's decision, waited for, and given only on request.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::adapters::github::{GitHub, Job, PendingDeployment, Run};
@@ -15,13 +15,14 @@ pub struct Approval {
     workflow: Workflow,
     /// `--approve`: approve as the caller, where GitHub lets the caller.
     approve: bool,
-    asked: AtomicBool,
+    /// The attempt that was seen asking; 0 is none.
+    asked: AtomicU64,
 }
 
 impl Approval {
     #[must_use]
     pub fn new(github: GitHub, workflow: Workflow, approve: bool) -> Self {
-        Self { github, workflow, approve, asked: AtomicBool::new(false) }
+        Self { github, workflow, approve, asked: AtomicU64::new(0) }
     }
 
     async fn ours(&self, run: u64) -> Result<Option<PendingDeployment>> {
@@ -44,8 +45,9 @@ impl Approval {
         }
         // GitHub does not tell of which attempt an approval is: where each may have its own, this one has been asked. Jobs that
         // were run again may ask again; a run that kept the approved job never does, and goes on to its end.
-        let attempt = run.attempt.unwrap_or(1);
-        if !run.is_completed() && u64::try_from(ours.len()).is_ok_and(|given| given < attempt) {
+        let attempt = attempt(run);
+        let has_asked = self.asked.load(Ordering::Relaxed) == attempt;
+        if !has_asked && !run.is_completed() && u64::try_from(ours.len()).is_ok_and(|given| given < attempt) {
             let jobs = self.github.jobs(run.id).await?;
             if !jobs.iter().any(Job::failed) {
                 return Ok(Some(Probe::NotYet(format!(
@@ -82,7 +84,7 @@ impl Step for Approval {
             // First what is asked now: jobs that were run again ask again, and the answer of the attempt before does not count.
             if let Some(deployment) = self.ours(run.id).await?.filter(|_| !run.is_completed()) {
                 let question = ask(&deployment, &run, facts);
-                if !self.asked.swap(true, Ordering::Relaxed) {
+                if self.asked.swap(attempt(&run), Ordering::Relaxed) != attempt(&run) {
                     io.announce(&format!("asks {question}"));
                 }
                 return Ok(Probe::NotYet(question));
@@ -120,6 +122,10 @@ impl Step for Approval {
             .class(Class::NeedsHuman)
             .hint("when it is approved: gospel-release resume")
     }
+}
+
+fn attempt(run: &Run) -> u64 {
+    run.attempt.unwrap_or(1)
 }
 
 /// A run that is over although nobody decided: it expired, was cancelled, or failed before the gate.

@@ -153,18 +153,30 @@ impl Step for ResumeSync {
             if app.auto_sync {
                 return Ok(Probe::Done(Done::said("automated sync is on")));
             }
+            if let Some(why) = &app.unclear {
+                return Ok(Probe::Done(Done::left(format!(
+                    "stays paused: what {} deploys cannot be followed ({}); compare it with main, then take sync up by hand",
+                    app.name,
+                    printable(why)
+                ))));
+            }
             let Some(commit) = &facts.overlay_commit else {
                 return Ok(Probe::Done(Done::left("stays paused until Git agrees: a debt, see gospel-release status")));
             };
-            if let Some(differing) = agreement::differing_said(&self.config, &self.git, &self.workloads).await? {
+            let covered = covers(&self.git, app.revision.as_deref(), commit).await?;
+            let late = !covered && self.patience.is_over(SEES_WITHIN, io);
+            // All Deployments are read for it: once it is time to decide.
+            if (covered || late)
+                && let Some(differing) = agreement::differing_said(&self.config, &self.git, &self.workloads).await?
+            {
                 return Ok(Probe::Done(Done::left(format!(
                     "stays paused: it would put back {differing}, which differs from main; see gospel-release status"
                 ))));
             }
-            if covers(&self.git, app.revision.as_deref(), commit).await? {
+            if covered {
                 return Ok(Probe::NotYet("automated sync is paused".to_owned()));
             }
-            if self.patience.is_over(SEES_WITHIN, io) {
+            if late {
                 return Ok(Probe::Done(Done::left(format!(
                     "stays paused: Argo CD has not seen {}; a debt, see gospel-release status",
                     commit.short()

@@ -56,6 +56,15 @@ impl Asking {
         Ok(Answer::Typed)
     }
 
+    /// Whether a question would get an answer.
+    pub fn can_ask(self) -> Result<()> {
+        if self.yes || self.rehearsal || !nobody_there() {
+            return Ok(());
+        }
+        Err(Error::usage("nobody can be asked here: standard input is not a terminal")
+            .hint("run it in a terminal, or add --yes if this release is decided"))
+    }
+
     /// Gets an answer without showing the sheet.
     pub fn answer(self, question: &Question) -> Result<Answer> {
         if self.yes {
@@ -64,10 +73,7 @@ impl Asking {
         if self.rehearsal {
             return Ok(Answer::Rehearsal);
         }
-        if nobody_there() {
-            return Err(Error::usage("nobody can be asked here: standard input is not a terminal")
-                .hint("run it in a terminal, or add --yes if this release is decided"));
-        }
+        self.can_ask()?;
         typed(&question.phrase)
     }
 }

@@ -58,6 +58,10 @@ impl Listener for Jsonl {
         self.asking.answer(question)
     }
 
+    fn can_ask(&self) -> Result<()> {
+        self.asking.can_ask()
+    }
+
     fn ask_for_each(&mut self, sheet: &str, phrases: &[String]) -> Result<Answer> {
         for phrase in phrases {
             let question = Question { sheet: sheet.to_owned(), phrase: phrase.clone() };

@@ -120,6 +120,10 @@ impl Listener for Lines {
         self.asking.ask(question)
     }
 
+    fn can_ask(&self) -> Result<()> {
+        self.asking.can_ask()
+    }
+
     fn ask_for_each(&mut self, sheet: &str, phrases: &[String]) -> Result<Answer> {
         self.asking.ask_for_each(sheet, phrases)
     }

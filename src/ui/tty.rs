@@ -164,6 +164,10 @@ impl Listener for Tty {
         self.aside(|asking| asking.ask(question))
     }
 
+    fn can_ask(&self) -> Result<()> {
+        self.asking.can_ask()
+    }
+
     fn ask_for_each(&mut self, sheet: &str, phrases: &[String]) -> Result<Answer> {
         self.aside(|asking| asking.ask_for_each(sheet, phrases))
     }

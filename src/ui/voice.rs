@@ -22,7 +22,8 @@ impl Voice {
 
     /// A line, now.
     pub fn say(&self, text: &str) {
-        let lines = self.style.lines(&commands::told(text), 2);
+        let told = commands::told(text);
+        let lines: Vec<String> = told.lines().flat_map(|line| self.style.lines(line, 2)).collect();
         let say = || lines.iter().for_each(|line| stderr_line(line));
         match &*self.view() {
             Some(view) => view.suspend(say),

@@ -36,10 +36,14 @@ fn a_rollback_has_a_live_promotion_stopped() {
     let refused = world.tool(&[&rollback[..], &LEASE].concat());
     refused.ended(13).says("production is locked by").says("--takeover");
     assert_eq!(world.serving(), world.soaked(), "{refused}");
+    // What was asked wrongly, or cannot be confirmed, stops nobody.
+    world.tool(&[&rollback[..], &["--takeover", "--service", "nosuch"], &LEASE].concat()).ended(2).says("nosuch");
+    world.tool(&[&["rollback", "--reason", "a test", "--takeover"][..], &LEASE].concat()).ended(2).says("--yes");
+    assert_eq!(its_run(&world), run);
     let ran = world.tool(&[&rollback[..], &["--takeover"], &LEASE].concat());
     ran.ended(0).says("asked to stop at the next safe point").says(&run);
     let promote = promote.end();
-    promote.ended(130).says("stopped as asked by").says("for rollback");
+    promote.ended(130).says("stopped as asked by").says("for rollback").says("somebody asks, through the lock");
     assert_eq!(world.serving(), before, "{ran}");
     assert_eq!(world.lock_holder(), "");
     world.tool(&["status"]).says("open runs none");
@@ -54,7 +58,7 @@ fn a_live_run_is_aborted_by_its_name_only() {
     abort(&[]).ended(13).says("its process is alive").says(&format!("gospel-release abort {run}"));
     assert!(!world.lock_holder().is_empty());
     abort(&[&run]).ended(0).says(&format!("run {run} is aborted")).says("nothing is undone");
-    promote.end().ended(130).says("stopped as asked by").says("for abort").says("in flight: ");
+    promote.end().ended(130).says("stopped as asked by").says(&format!("for abort {run}")).says("in flight: ");
     assert_eq!(world.serving(), world.soaked());
     assert_eq!(world.lock_holder(), "");
 }

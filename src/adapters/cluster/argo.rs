@@ -358,11 +358,19 @@ struct Status {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct Sync {
     status: String,
     #[serde(flatten)]
     revisions: Revisions,
+    compared_to: ComparedTo,
+}
+
+/// What the revisions were compared of: the sources may have changed since.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ComparedTo {
+    sources: Vec<Source>,
 }
 
 #[derive(Deserialize, Default)]
@@ -453,7 +461,7 @@ fn state(object: DynamicObject, overlay: Option<&Overlay>) -> Result<AppState> {
     history.sort_by_key(|entry| entry.id);
     Ok(AppState {
         sync_status: if status.sync.status.is_empty() { "Unknown".into() } else { status.sync.status },
-        revision: ours(&status.sync.revisions),
+        revision: ours(&status.sync.revisions.of(status.sync.compared_to.sources)),
         health: status.health.status.unwrap_or_else(|| "Unknown".into()),
         health_message: status.health.message,
         operation: status.operation_state.map(|wire| read_operation(wire, ours)),
@@ -560,6 +568,24 @@ mod tests {
         let app = state(object(json!({})), None).unwrap();
         assert_eq!((app.sync_status.as_str(), app.health.as_str()), ("Unknown", "Unknown"));
         assert!(app.operation.is_none() && !app.operation_requested && app.revision.is_none());
+    }
+
+    #[test]
+    fn what_was_compared_is_read_at_the_places_of_then() {
+        let ours = json!({"repoURL": "https://github.com/o/r", "path": "p"});
+        let (now, then) = (json!([{"repoURL": "x"}, ours]), json!([ours, {"repoURL": "x"}]));
+        let overlay = Overlay { slug: "o/r".into(), path: "p".into() };
+        let read = |sync: Value| {
+            let app: DynamicObject = serde_json::from_value(json!({
+                "apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "shop"},
+                "spec": {"sources": now}, "status": {"sync": sync},
+            }))
+            .unwrap();
+            state(app, Some(&overlay)).unwrap().revision
+        };
+        let compared = json!({"status": "Synced", "revisions": ["abc", "1.2.3"], "comparedTo": {"sources": then}});
+        assert_eq!(read(compared).as_deref(), Some("abc"));
+        assert_eq!(read(json!({"revisions": ["1.2.3", "abc"]})).as_deref(), Some("abc"));
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub(super) struct Revisions {
 }
 
 impl Revisions {
+    /// The same, told of which sources.
+    pub fn of(self, sources: Vec<Source>) -> Self {
+        Self { sources: if self.sources.is_empty() { sources } else { self.sources }, ..self }
+    }
+
     /// The overlay's. `spec`: the sources as they are now.
     pub fn ours(&self, spec: &[Source], overlay: Option<&Overlay>) -> Option<String> {
         let found = if self.each.is_empty() {

@@ -44,12 +44,16 @@ impl Register {
         self.change(|data| drop(data.insert(key.to_owned(), text.clone()))).await
     }
 
-    /// Removes records; one that is not there is no error.
-    pub async fn remove(&self, keys: &[String]) -> Result<()> {
-        if keys.is_empty() {
+    /// Removes records that are as they were read; one that is not there, or was written anew, is no error.
+    pub async fn remove<T: Serialize>(&self, records: &BTreeMap<String, T>) -> Result<()> {
+        if records.is_empty() {
             return Ok(());
         }
-        self.change(|data| data.retain(|key, _| !keys.contains(key))).await
+        let as_value = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+        let same = |key: &String, text: &String| {
+            records.get(key).is_some_and(|record| serde_json::to_value(record).ok() == as_value(text))
+        };
+        self.change(|data| data.retain(|key, text| !same(key, text))).await
     }
 
     /// Changes the whole, by compare-and-swap.
