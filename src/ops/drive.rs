@@ -259,8 +259,13 @@ pub(super) async fn drive_in(
         Err(error) => return Report::early(verb.command, Some(world.clone()), error),
     };
     let result = engine.run(plan).await;
+    let tidied = async {
+        // The last steps may only have been looked at.
+        shared.still_ours().await?;
+        at_last.await
+    };
     if result.is_ok()
-        && let Err(error) = at_last.await
+        && let Err(error) = tidied.await
     {
         engine.tell(SeenEvent::Warning { text: format!("debts that are closed were not struck out: {error}") });
     }

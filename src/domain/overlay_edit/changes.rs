@@ -173,7 +173,7 @@ impl File<'_> {
             let gap = if gap.trim() == "," { gap } else { ", ".to_owned() };
             return Ok(Splice { at: item.end..item.end, text: format!("{gap}{}", flow_entry(quotes, fields)) });
         }
-        let flow = self.text.as_bytes()[self.inner(last)?] == b'{';
+        let flow = self.text.as_bytes()[self.inner(last, &item)] == b'{';
         let column = self.column(list.start)?;
         let at = self.content_end(self.entry_end(last)?)?;
         let ending = self.line_ending(at);

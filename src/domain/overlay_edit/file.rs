@@ -1,5 +1,6 @@
 //! One reading of a kustomization, and where in it things stand.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -32,6 +33,8 @@ pub(super) struct File<'a> {
     pub places: Document,
     /// Answers what is a comment.
     pub comments: Document,
+    /// The list was looked at, and may be edited.
+    editable: OnceCell<()>,
 }
 
 impl<'a> File<'a> {
@@ -54,7 +57,7 @@ impl<'a> File<'a> {
         };
         let comments = Document::new(text).map_err(unknown)?;
         let places = Document::new(without_comments(text, &comments)).map_err(unknown)?;
-        let file = Self { text, value, places, comments };
+        let file = Self { text, value, places, comments, editable: OnceCell::new() };
         let merged = |value: &Value| value.as_mapping().is_some_and(|keys| keys.contains_key("<<"));
         if merged(&file.value) {
             return Err(file.refuse(text.find("<<").unwrap_or(0), "a merge key (<<) may bring images"));
@@ -83,7 +86,10 @@ impl<'a> File<'a> {
 
     /// An entry that may be edited; whether it is in flow style.
     pub fn open(&self, index: usize) -> Result<bool> {
-        self.list()?;
+        if self.editable.get().is_none() {
+            self.list()?;
+            let _ = self.editable.set(());
+        }
         let item = self.item(index)?;
         let text = &self.text[item.clone()];
         match text.as_bytes().first() {
@@ -91,7 +97,7 @@ impl<'a> File<'a> {
             Some(b'&') => self.unused(item.start, text)?,
             _ => {}
         }
-        let inner = self.inner(index)?;
+        let inner = self.inner(index, &item);
         match self.text.as_bytes()[inner] {
             b'!' => Err(self.refuse(inner, "the entry has a tag (!)")),
             byte => Ok(byte == b'{'),
@@ -99,11 +105,10 @@ impl<'a> File<'a> {
     }
 
     /// Where an entry begins, behind its anchor.
-    pub fn inner(&self, index: usize) -> Result<usize> {
-        let item = self.item(index)?;
+    pub fn inner(&self, index: usize, item: &Range<usize>) -> usize {
         let route = Route::from(vec![IMAGES.into(), index.into()]);
         let inner = self.places.query_exact(&route).ok().flatten().map(|inner| inner.location.byte_span.0);
-        Ok(inner.filter(|at| item.contains(at)).unwrap_or(item.start))
+        inner.filter(|at| item.contains(at)).unwrap_or(item.start)
     }
 
     /// The bytes of an entry, with its anchor.
