@@ -388,7 +388,7 @@ pub async fn abort(
     let runs = Runs::new(ConfigMaps::new(&cluster, &world));
     let ask = run.map_or(Ask::Nobody, Ask::Run);
     if let Some(run) = run
-        && runs.unread().await?.contains(run)
+        && runs.is_unread(run).await?
     {
         return abort_unread(invocation, &cluster, &runs, run, out, json).await;
     }

@@ -48,14 +48,20 @@ impl Runs {
 
     /// All runs that can be read, oldest first: what nobody can read must not keep anybody from looking, or from going back.
     pub async fn all(&self) -> Result<Vec<RunState>> {
-        Ok(oldest_first(self.maps.list(OPEN).await?.iter().filter_map(|map| read(map).ok()).collect()))
+        Ok(self.all_and_unread().await?.0)
     }
 
-    /// The runs that were left open, and that nobody can read here.
-    pub async fn unread(&self) -> Result<Vec<RunId>> {
-        let maps = self.maps.list(&format!("{OPEN}=true")).await?;
-        let unread = maps.iter().filter(|map| read(map).is_err());
-        Ok(unread.filter_map(|map| map.name.strip_prefix(PREFIX)?.parse().ok()).collect())
+    /// As [`Runs::all`], and those that were left open and that nobody can read here.
+    pub async fn all_and_unread(&self) -> Result<(Vec<RunState>, Vec<RunId>)> {
+        let maps = self.maps.list(OPEN).await?;
+        let unread = maps.iter().filter(|map| is_unread(map));
+        let unread = unread.filter_map(|map| map.name.strip_prefix(PREFIX)?.parse().ok()).collect();
+        Ok((oldest_first(maps.iter().filter_map(|map| read(map).ok()).collect()), unread))
+    }
+
+    /// Whether a run was left open, and nobody can read it here.
+    pub async fn is_unread(&self, run: &RunId) -> Result<bool> {
+        Ok(self.maps.get(&name(run)).await?.as_ref().is_some_and(is_unread))
     }
 
     /// Closes a run that nobody can read; what is written there stays, for who can.
@@ -213,6 +219,10 @@ fn without_details(mut state: RunState) -> RunState {
         }
     }
     state
+}
+
+fn is_unread(map: &StoredMap) -> bool {
+    map.labels.get(OPEN).is_some_and(|open| open == "true") && read(map).is_err()
 }
 
 fn read(map: &StoredMap) -> Result<RunState> {

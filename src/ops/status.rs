@@ -42,8 +42,8 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
     let maps = ConfigMaps::new(&place.cluster, &namespace);
     let runs = Runs::new(maps.clone());
     let leases = Leases::new(&place.cluster, &namespace);
-    let looked = futures::join!(leases.get(), runs.all(), runs.unread(), debts(invocation, &place, maps));
-    let (lease, all, unread, debts) = (looked.0?, looked.1?, looked.2?, looked.3?);
+    let (lease, runs, debts) = futures::join!(leases.get(), runs.all_and_unread(), debts(invocation, &place, maps));
+    let (lease, (all, unread), debts) = (lease?, runs?, debts?);
     let held = lease.filter(|lease| lease.holder.as_deref().is_some_and(|holder| !holder.is_empty()));
     let open: Vec<&RunState> = all.iter().filter(|state| state.is_open()).collect();
     let overdue = debts.iter().any(|debt| debt.overdue);
