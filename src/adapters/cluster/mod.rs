@@ -16,6 +16,7 @@ mod jobs;
 mod lease;
 mod logs;
 mod nodes;
+mod parts;
 mod pods;
 mod register;
 mod watch;

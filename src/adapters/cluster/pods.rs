@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::api::core::v1::{self, ContainerStateTerminated};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::parts::{ConditionRead, ContainerSpec, ContainerStatus, Parts, PodSpec, PodStatus};
 use crate::domain::{Digest, ImageRef};
+
+pub(super) type Pod = Parts<v1::Pod, PodSpec, PodStatus>;
 
 /// One pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,25 +141,15 @@ impl PodState {
 
 impl From<Pod> for PodState {
     fn from(pod: Pod) -> Self {
-        let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
-        let init = spec.init_containers.unwrap_or_default();
-        let init_statuses = status.init_container_statuses.unwrap_or_default();
-        let statuses = status.container_statuses.unwrap_or_default();
-        let containers = init
-            .iter()
-            .map(|c| container(&c.name, c.image.as_deref(), true, &init_statuses))
-            .chain(spec.containers.iter().map(|c| container(&c.name, c.image.as_deref(), false, &statuses)))
-            .collect();
-        let conditions: Vec<Condition> = status
-            .conditions
-            .unwrap_or_default()
-            .into_iter()
-            .map(|c| condition(c.type_, c.status, c.reason, c.message, c.last_transition_time))
-            .collect();
+        let Pod { metadata, spec, status, .. } = pod;
+        let init = spec.init_containers.into_iter().map(|c| container(c, true, &status.init_container_statuses));
+        let main = spec.containers.into_iter().map(|c| container(c, false, &status.container_statuses));
+        let containers = init.chain(main).collect();
+        let conditions = conditions(status.conditions);
         Self {
-            replica_set: owner(&pod.metadata, "ReplicaSet"),
-            name: pod.metadata.name.unwrap_or_default(),
-            labels: pod.metadata.labels.unwrap_or_default(),
+            replica_set: owner(&metadata, "ReplicaSet"),
+            name: metadata.name.unwrap_or_default(),
+            labels: metadata.labels.unwrap_or_default(),
             phase: status.phase.unwrap_or_else(|| "Unknown".into()),
             reason: status.reason,
             message: status.message,
@@ -164,20 +157,20 @@ impl From<Pod> for PodState {
             containers,
             conditions,
             node: spec.node_name,
-            created_at: pod.metadata.creation_timestamp.map(|time| time.0),
+            created_at: metadata.creation_timestamp.map(|time| time.0),
             started_at: status.start_time.map(|time| time.0),
-            deleting: pod.metadata.deletion_timestamp.is_some(),
+            deleting: metadata.deletion_timestamp.is_some(),
         }
     }
 }
 
-fn container(name: &str, image: Option<&str>, init: bool, statuses: &[ContainerStatus]) -> ContainerState {
-    let status = statuses.iter().find(|status| status.name == name).cloned().unwrap_or_default();
-    let state = status.state.unwrap_or_default();
+fn container(spec: ContainerSpec, init: bool, statuses: &[ContainerStatus]) -> ContainerState {
+    let status = statuses.iter().find(|status| status.name == spec.name).cloned().unwrap_or_default();
+    let state = status.state;
     ContainerState {
-        name: name.to_owned(),
+        name: spec.name,
         init,
-        image: image.unwrap_or_default().to_owned(),
+        image: spec.image.unwrap_or_default(),
         digest: running_digest(&status.image_id),
         ready: status.ready,
         restarts: u32::try_from(status.restart_count).unwrap_or(0),
@@ -187,11 +180,11 @@ fn container(name: &str, image: Option<&str>, init: bool, statuses: &[ContainerS
         }),
         running_since: state.running.and_then(|running| running.started_at).map(|time| time.0),
         terminated: state.terminated.map(terminated),
-        last_terminated: status.last_state.and_then(|last| last.terminated).map(terminated),
+        last_terminated: status.last_state.terminated.map(terminated),
     }
 }
 
-fn terminated(end: k8s_openapi::api::core::v1::ContainerStateTerminated) -> Terminated {
+fn terminated(end: ContainerStateTerminated) -> Terminated {
     Terminated {
         reason: end.reason.unwrap_or_default(),
         exit_code: end.exit_code,
@@ -206,15 +199,15 @@ fn running_digest(image_id: &str) -> Option<Digest> {
     image_id.parse::<ImageRef>().ok()?.digest
 }
 
-pub(super) fn condition(
-    kind: String,
-    status: String,
-    reason: Option<String>,
-    message: Option<String>,
-    since: Option<Time>,
-) -> Condition {
-    let (reason, message) = (reason.unwrap_or_default(), message.unwrap_or_default());
-    Condition { kind, status, reason, message, since: since.map(|time| time.0) }
+pub(super) fn conditions(read: Vec<ConditionRead>) -> Vec<Condition> {
+    let condition = |read: ConditionRead| Condition {
+        kind: read.kind,
+        status: read.status,
+        reason: read.reason.unwrap_or_default(),
+        message: read.message.unwrap_or_default(),
+        since: read.last_transition_time.map(|time| time.0),
+    };
+    read.into_iter().map(condition).collect()
 }
 
 /// The name of the controlling owner, if it is of this kind.

@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::core::{NamespaceResourceScope, Resource};
 use serde::de::DeserializeOwned;
@@ -18,8 +16,8 @@ use tracing::debug;
 
 use super::connect::Cluster;
 use super::errors::kube_error;
-use super::pods::PodState;
-use super::workloads::{DeploymentState, Workloads};
+use super::pods::{Pod, PodState};
+use super::workloads::{Deployment, DeploymentState, Workloads};
 use crate::error::Result;
 
 /// A watch is ended by the server after this long, well before the client's read time-out, and begun again.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::apps::v1;
 use kube::api::{Api, ListParams};
 
 use super::connect::Cluster;
-use super::pods::{Condition, PodState, condition, owner};
+use super::parts::{ContainerSpec, Parts, WorkloadSpec, WorkloadStatus};
+use super::pods::{Condition, Pod, PodState, conditions, owner};
 use super::watch::Live;
 use crate::domain::ImageRef;
 use crate::error::Result;
@@ -16,6 +16,9 @@ use crate::error::Result;
 const REVISION: &str = "deployment.kubernetes.io/revision";
 /// Written when a Deployment returns to an earlier ReplicaSet (Kubernetes, pkg/controller/deployment/util): its revisions until then.
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+
+pub(super) type Deployment = Parts<v1::Deployment, WorkloadSpec, WorkloadStatus>;
+type ReplicaSet = Parts<v1::ReplicaSet, WorkloadSpec, WorkloadStatus>;
 
 /// The workloads of one namespace.
 #[derive(Clone)]
@@ -154,43 +157,39 @@ impl DeploymentState {
 
 impl From<Deployment> for DeploymentState {
     fn from(object: Deployment) -> Self {
-        let (spec, status) = (object.spec.unwrap_or_default(), object.status.unwrap_or_default());
-        let conditions = status.conditions.unwrap_or_default();
+        let Deployment { metadata, spec, status, .. } = object;
         Self {
-            revision: revision(object.metadata.annotations.as_ref()),
-            name: object.metadata.name.unwrap_or_default(),
-            generation: object.metadata.generation.unwrap_or(0),
+            revision: revision(metadata.annotations.as_ref()),
+            name: metadata.name.unwrap_or_default(),
+            generation: metadata.generation.unwrap_or(0),
             observed_generation: status.observed_generation.unwrap_or(0),
             desired: number(spec.replicas.or(Some(1))),
             updated: number(status.updated_replicas),
             replicas: number(status.replicas),
             ready: number(status.ready_replicas),
             available: number(status.available_replicas),
-            images: images(spec.template.spec.as_ref()),
-            conditions: conditions
-                .into_iter()
-                .map(|c| condition(c.type_, c.status, c.reason, c.message, c.last_transition_time))
-                .collect(),
+            images: images(&spec.template.spec.containers),
+            conditions: conditions(status.conditions),
             paused: spec.paused.unwrap_or(false),
             selector: spec.selector.match_labels.unwrap_or_default(),
-            created_at: object.metadata.creation_timestamp.map(|time| time.0),
+            created_at: metadata.creation_timestamp.map(|time| time.0),
         }
     }
 }
 
 impl From<ReplicaSet> for ReplicaSetState {
     fn from(object: ReplicaSet) -> Self {
-        let (spec, status) = (object.spec.unwrap_or_default(), object.status.unwrap_or_default());
+        let ReplicaSet { metadata, spec, status, .. } = object;
         Self {
-            deployment: owner(&object.metadata, "Deployment"),
-            revision: revision(object.metadata.annotations.as_ref()),
-            again: object.metadata.annotations.iter().any(|all| all.contains_key(REVISION_HISTORY)),
-            name: object.metadata.name.unwrap_or_default(),
+            deployment: owner(&metadata, "Deployment"),
+            revision: revision(metadata.annotations.as_ref()),
+            again: metadata.annotations.iter().any(|all| all.contains_key(REVISION_HISTORY)),
+            name: metadata.name.unwrap_or_default(),
             desired: number(spec.replicas.or(Some(1))),
-            replicas: number(Some(status.replicas)),
+            replicas: number(status.replicas),
             ready: number(status.ready_replicas),
-            images: images(spec.template.and_then(|template| template.spec).as_ref()),
-            created_at: object.metadata.creation_timestamp.map(|time| time.0),
+            images: images(&spec.template.spec.containers),
+            created_at: metadata.creation_timestamp.map(|time| time.0),
         }
     }
 }
@@ -204,8 +203,7 @@ fn revision(annotations: Option<&BTreeMap<String, String>>) -> Option<u64> {
 }
 
 /// Images by container name. A name that is no image reference is kept whole, for the message that will be needed.
-fn images(spec: Option<&PodSpec>) -> BTreeMap<String, ImageRef> {
-    let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+fn images(containers: &[ContainerSpec]) -> BTreeMap<String, ImageRef> {
     let image =
         |text: &str| text.parse().unwrap_or_else(|_| ImageRef { name: text.to_owned(), tag: None, digest: None });
     containers.iter().map(|c| (c.name.clone(), image(c.image.as_deref().unwrap_or_default()))).collect()
