@@ -130,6 +130,14 @@ impl ResumeSync {
     async fn application(&self) -> Result<AppState> {
         self.applications.application(&self.config.argo.application).await
     }
+
+    /// Why automated sync stays off although Argo CD is up to date; `None` where production is what main says.
+    async fn would_put_back(&self) -> Result<Option<String>> {
+        let differing = agreement::differing_said(&self.config, &self.git, &self.workloads).await?;
+        Ok(differing.map(|differing| {
+            format!("stays paused: it would put back {differing}, which differs from main; see gospel-release status")
+        }))
+    }
 }
 
 impl Step for ResumeSync {
@@ -163,24 +171,14 @@ impl Step for ResumeSync {
             let Some(commit) = &facts.overlay_commit else {
                 return Ok(Probe::Done(Done::left("stays paused until Git agrees: a debt, see gospel-release status")));
             };
-            let covered = covers(&self.git, app.revision.as_deref(), commit).await?;
-            let late = !covered && self.patience.is_over(SEES_WITHIN, io);
-            // All Deployments are read for it: once it is time to decide.
-            if (covered || late)
-                && let Some(differing) = agreement::differing_said(&self.config, &self.git, &self.workloads).await?
-            {
-                return Ok(Probe::Done(Done::left(format!(
-                    "stays paused: it would put back {differing}, which differs from main; see gospel-release status"
-                ))));
-            }
-            if covered {
+            if covers(&self.git, app.revision.as_deref(), commit).await? {
                 return Ok(Probe::NotYet("automated sync is paused".to_owned()));
             }
-            if late {
-                return Ok(Probe::Done(Done::left(format!(
-                    "stays paused: Argo CD has not seen {}; a debt, see gospel-release status",
-                    commit.short()
-                ))));
+            if self.patience.is_over(SEES_WITHIN, io) {
+                let unseen = || {
+                    format!("stays paused: Argo CD has not seen {}; a debt, see gospel-release status", commit.short())
+                };
+                return Ok(Probe::Done(Done::left(self.would_put_back().await?.unwrap_or_else(unseen))));
             }
             Ok(Probe::NotYet(format!("Argo CD to see {}", commit.short())))
         })
@@ -195,6 +193,10 @@ impl Step for ResumeSync {
                     self.applications.refresh(&app.name, Refresh::Normal).await?;
                 }
                 return Ok(Act::Waiting { note: format!("Argo CD to see {}", commit.short()) });
+            }
+            // Compared here and not by the look, which may have been before Argo CD saw the commit.
+            if let Some(why) = self.would_put_back().await? {
+                return Ok(Act::Done(Done::left(why)));
             }
             Ok(Act::Done(if self.applications.unpause(&app).await? {
                 Done::said("as it was before")

@@ -23,5 +23,6 @@ mod reference;
 mod requests;
 mod scenarios;
 mod sessions;
+mod steps;
 mod support;
 mod told;

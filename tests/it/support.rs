@@ -89,11 +89,16 @@ impl World {
         let mut command = Command::new(BIN);
         // Not by --config, which every hint would repeat.
         command.env("GOSPEL_RELEASE_CONFIG", self.manifest["config"].as_str().expect("config")).args(args);
+        self.environment_of(&mut command);
+        command.env("HOME", self.home.path()).env("XDG_STATE_HOME", self.state(machine)).env("USER", "tess");
+        command
+    }
+
+    /// Gives a program what this world says to export.
+    pub fn environment_of(&self, command: &mut Command) {
         for (name, value) in self.manifest["environment"].as_object().expect("environment") {
             command.env(name, value.as_str().expect("a string"));
         }
-        command.env("HOME", self.home.path()).env("XDG_STATE_HOME", self.state(machine)).env("USER", "tess");
-        command
     }
 
     /// Runs the tool to its end.
@@ -122,9 +127,7 @@ impl World {
         command.args(args).current_dir(self.checkout());
         // The same commit in every world.
         command.env("GIT_AUTHOR_DATE", "2025-03-04T08:00:00Z").env("GIT_COMMITTER_DATE", "2025-03-04T08:00:00Z");
-        for (name, value) in self.manifest["environment"].as_object().expect("environment") {
-            command.env(name, value.as_str().expect("a string"));
-        }
+        self.environment_of(&mut command);
         command.env("HOME", self.home.path());
         Running::start(command).end()
     }
