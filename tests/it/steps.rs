@@ -2,6 +2,7 @@
 //!
 //! Git and credentials are configured by the environment: a step is driven in a process of its own, this binary again.
 
+use std::io::Write;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,7 +126,7 @@ struct Printed;
 
 impl Listener for Printed {
     fn hear(&mut self, event: &Event, _state: Option<&RunState>) {
-        println!("{event:?}");
+        let _ = writeln!(std::io::stdout(), "{event:?}");
     }
 
     fn ask(&mut self, _question: &Question) -> Result<Answer> {
