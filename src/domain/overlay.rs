@@ -18,42 +18,51 @@ pub struct OverlayImage {
     pub digest: Option<Digest>,
 }
 
+#[derive(Deserialize)]
+struct Kustomization {
+    images: Option<Vec<Entry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    name: String,
+    new_name: Option<String>,
+    new_tag: Option<Scalar>,
+    digest: Option<Digest>,
+}
+
+/// A tag such as 1.10 or 20250304 is a number to YAML.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Text(String),
+    Number(serde_yaml::Number),
+}
+
 /// The images of a `kustomization.yaml`, by the name that the base uses. A file without `images` has none.
 pub fn overlay_images(yaml: &[u8]) -> Result<BTreeMap<String, OverlayImage>> {
-    #[derive(Deserialize)]
-    struct Kustomization {
-        images: Option<Vec<Entry>>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Entry {
-        name: String,
-        new_name: Option<String>,
-        new_tag: Option<Scalar>,
-        digest: Option<Digest>,
-    }
-    // A tag such as 1.10 or 20250304 is a number to YAML.
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Scalar {
-        Text(String),
-        Number(serde_yaml::Number),
-    }
     let parsed: Option<Kustomization> = serde_yaml::from_slice(yaml)
         .map_err(|error| Error::outside("read the overlay's kustomization").because(error))?;
+    Ok(by_name(parsed))
+}
+
+/// As [`overlay_images`], of a file that was read already.
+pub(super) fn images_of(yaml: &serde_yaml::Value) -> serde_yaml::Result<BTreeMap<String, OverlayImage>> {
+    Option::deserialize(yaml).map(by_name)
+}
+
+fn by_name(kustomization: Option<Kustomization>) -> BTreeMap<String, OverlayImage> {
     let tag = |scalar: Scalar| match scalar {
         Scalar::Text(text) => text,
         Scalar::Number(number) => number.to_string(),
     };
-    Ok(parsed
-        .and_then(|kustomization| kustomization.images)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|entry| {
-            let image = OverlayImage { name: entry.new_name, tag: entry.new_tag.map(tag), digest: entry.digest };
-            (entry.name, image)
-        })
-        .collect())
+    let entries = kustomization.and_then(|kustomization| kustomization.images).unwrap_or_default();
+    let image = |entry: Entry| {
+        let image = OverlayImage { name: entry.new_name, tag: entry.new_tag.map(tag), digest: entry.digest };
+        (entry.name, image)
+    };
+    entries.into_iter().map(image).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use serde_yaml::Value;
 
 use self::file::File;
-use super::{OverlayImage, overlay_images};
+use super::OverlayImage;
+use super::overlay::{images_of, overlay_images};
 use crate::error::{Error, Result};
 
 const IMAGES: &str = "images";
@@ -56,7 +57,7 @@ pub fn with_images(yaml: &[u8], wanted: &BTreeMap<String, OverlayImage>) -> Resu
         if splices.is_empty() {
             let result = format!("{mark}{body}").into_bytes();
             agree(&before, &file.value, wanted)?;
-            if overlay_images(&result)? != expected(images, wanted) {
+            if images_of(&file.value).map_err(|error| disagree().because(error))? != expected(images, wanted) {
                 return Err(disagree());
             }
             return Ok(result);

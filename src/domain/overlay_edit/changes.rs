@@ -122,7 +122,7 @@ impl File<'_> {
             let comma = place.len().saturating_sub(1);
             let following = after.trim_start().strip_prefix(',').map(str::trim_start);
             match (place.as_bytes().last(), following) {
-                (Some(b','), _) if !self.comments.offset_inside_comment(comma) => {
+                (Some(b','), _) if !self.comments()?.offset_inside_comment(comma) => {
                     let spaces = self.text[..comma].trim_end_matches(' ');
                     let start = if spaces.ends_with('\n') { comma } else { spaces.len() };
                     start..pair.end()
@@ -160,8 +160,9 @@ impl File<'_> {
         let Some(last) = count.checked_sub(1) else { return self.fill_list(&list, fields, images) };
         let list = list.value.unwrap_or_default();
         let item = self.item(last)?;
-        let key = self.places.query_key_only(&route(last, FIELDS[0])).ok();
-        let quotes = key.map_or(Style::Plain, |key| Style::of(self.places.extract(&key)));
+        let places = self.places()?;
+        let key = places.query_key_only(&route(last, FIELDS[0])).ok();
+        let quotes = key.map_or(Style::Plain, |key| Style::of(places.extract(&key)));
         let start = self.line_start(item.start);
         if self.text.as_bytes()[list.start] == b'[' {
             let lead = &self.text[start..item.start];
@@ -173,7 +174,7 @@ impl File<'_> {
             let gap = if gap.trim() == "," { gap } else { ", ".to_owned() };
             return Ok(Splice { at: item.end..item.end, text: format!("{gap}{}", flow_entry(quotes, fields)) });
         }
-        let flow = self.text.as_bytes()[self.inner(last, &item)] == b'{';
+        let flow = self.text.as_bytes()[self.inner(last, &item)?] == b'{';
         let column = self.column(list.start)?;
         let at = self.content_end(self.entry_end(last)?)?;
         let ending = self.line_ending(at);
@@ -197,14 +198,14 @@ impl File<'_> {
         }
         let ending = self.line_ending(end);
         let (open, close) = if self.text.is_empty() || self.text.ends_with('\n') { ("", ending) } else { (ending, "") };
-        let entry = block_entry(Style::Plain, fields, self.list_column(column), 1, ending);
+        let entry = block_entry(Style::Plain, fields, self.list_column(column)?, 1, ending);
         Ok(Splice { at: end..end, text: [open, &" ".repeat(column), IMAGES, ":", ending, &entry, close].concat() })
     }
 
     /// The first entry, for a list that is empty or null.
     fn fill_list(&self, list: &Pair, fields: &[(&str, Option<&str>)], images: &Value) -> Result<Splice> {
         let quotes = Style::of(&self.text[list.key.clone()]);
-        if self.root_flow() {
+        if self.root_flow()? {
             let entry = format!("[{}]", flow_entry(quotes, fields));
             let at = list.value.clone().unwrap_or(list.colon..list.colon);
             return Ok(Splice { text: if at.is_empty() { format!(" {entry}") } else { entry }, at });
@@ -215,7 +216,8 @@ impl File<'_> {
         }
         let end = self.content_end(at.end)?;
         let ending = self.line_ending(end);
-        let entry = block_entry(Style::Plain, fields, self.list_column(self.column(list.key.start)?), 1, ending);
+        let column = self.list_column(self.column(list.key.start)?)?;
+        let entry = block_entry(Style::Plain, fields, column, 1, ending);
         let begin = self.text[..at.start].trim_end_matches(' ').len();
         let behind = &self.text[at.end..end];
         Ok(Splice { at: begin..end, text: format!("{behind}{ending}{entry}") })

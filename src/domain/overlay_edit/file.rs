@@ -24,15 +24,32 @@ impl Pair {
     }
 }
 
+/// Where in a text things stand.
+struct Places {
+    /// Answers where keys and values stand. It has spaces for comments, as yamlpath does not look behind a comment that follows
+    /// an anchor.
+    places: Document,
+    /// Answers what is a comment.
+    comments: Document,
+}
+
+impl Places {
+    fn of(text: &str) -> Result<Self> {
+        let unknown = |error| {
+            Error::outside("edit the images of the overlay: it is YAML of an unknown form").because(error).hint(HINT)
+        };
+        let comments = Document::new(text).map_err(unknown)?;
+        let places = Document::new(without_comments(text, &comments)).map_err(unknown)?;
+        Ok(Self { places, comments })
+    }
+}
+
 /// One reading of the text.
 pub(super) struct File<'a> {
     pub text: &'a str,
     pub value: Value,
-    /// Answers where keys and values stand. It has spaces for comments, as yamlpath does not look behind a comment that follows
-    /// an anchor.
-    pub places: Document,
-    /// Answers what is a comment.
-    pub comments: Document,
+    /// Made when first asked: a text that says what it should is not looked into.
+    looked_into: OnceCell<Places>,
     /// The list was looked at, and may be edited.
     editable: OnceCell<()>,
 }
@@ -52,12 +69,7 @@ impl<'a> File<'a> {
             let second = text.match_indices("\n---").last().map_or(0, |(at, _)| at + 1);
             return Err(refused(line_of(bytes, second), "there is a second document (---)"));
         }
-        let unknown = |error| {
-            Error::outside("edit the images of the overlay: it is YAML of an unknown form").because(error).hint(HINT)
-        };
-        let comments = Document::new(text).map_err(unknown)?;
-        let places = Document::new(without_comments(text, &comments)).map_err(unknown)?;
-        let file = Self { text, value, places, comments, editable: OnceCell::new() };
+        let file = Self { text, value, looked_into: OnceCell::new(), editable: OnceCell::new() };
         let merged = |value: &Value| value.as_mapping().is_some_and(|keys| keys.contains_key("<<"));
         if merged(&file.value) {
             return Err(file.refuse(text.find("<<").unwrap_or(0), "a merge key (<<) may bring images"));
@@ -69,6 +81,24 @@ impl<'a> File<'a> {
         Ok(file)
     }
 
+    fn look_into(&self) -> Result<&Places> {
+        if let Some(places) = self.looked_into.get() {
+            return Ok(places);
+        }
+        let places = Places::of(self.text)?;
+        Ok(self.looked_into.get_or_init(|| places))
+    }
+
+    /// Answers where keys and values stand.
+    pub fn places(&self) -> Result<&Document> {
+        Ok(&self.look_into()?.places)
+    }
+
+    /// Answers what is a comment.
+    pub fn comments(&self) -> Result<&Document> {
+        Ok(&self.look_into()?.comments)
+    }
+
     pub fn refuse(&self, at: usize, what: &str) -> Error {
         refused(line_of(self.text.as_bytes(), at), what)
     }
@@ -78,7 +108,8 @@ impl<'a> File<'a> {
         let pair = self.located(&Route::from(vec![IMAGES.into()]), IMAGES, || 0)?;
         let end = pair.end();
         let tab = self.text[pair.key.start..end].match_indices('\t').map(|(at, _)| pair.key.start + at);
-        match tab.filter(|at| !self.comments.offset_inside_comment(*at)).min() {
+        let comments = self.comments()?;
+        match tab.filter(|at| !comments.offset_inside_comment(*at)).min() {
             Some(at) => Err(self.refuse(at, "there is a tab")),
             None => Ok(pair),
         }
@@ -97,7 +128,7 @@ impl<'a> File<'a> {
             Some(b'&') => self.unused(item.start, text)?,
             _ => {}
         }
-        let inner = self.inner(index, &item);
+        let inner = self.inner(index, &item)?;
         match self.text.as_bytes()[inner] {
             b'!' => Err(self.refuse(inner, "the entry has a tag (!)")),
             byte => Ok(byte == b'{'),
@@ -105,17 +136,17 @@ impl<'a> File<'a> {
     }
 
     /// Where an entry begins, behind its anchor.
-    pub fn inner(&self, index: usize, item: &Range<usize>) -> usize {
+    pub fn inner(&self, index: usize, item: &Range<usize>) -> Result<usize> {
         let route = Route::from(vec![IMAGES.into(), index.into()]);
-        let inner = self.places.query_exact(&route).ok().flatten().map(|inner| inner.location.byte_span.0);
-        inner.filter(|at| item.contains(at)).unwrap_or(item.start)
+        let inner = self.places()?.query_exact(&route).ok().flatten().map(|inner| inner.location.byte_span.0);
+        Ok(inner.filter(|at| item.contains(at)).unwrap_or(item.start))
     }
 
     /// The bytes of an entry, with its anchor.
     pub fn item(&self, index: usize) -> Result<Range<usize>> {
         let route = Route::from(vec![IMAGES.into(), index.into()]);
         let found = self
-            .places
+            .places()?
             .query_pretty(&route)
             .map_err(|error| self.unknown(0, &format!("entry {}", index + 1), error))?;
         Ok(found.location.byte_span.0..found.location.byte_span.1)
@@ -157,7 +188,7 @@ impl<'a> File<'a> {
 
     /// A key and its value, somewhere behind `from`: where a message points if there is none.
     pub fn located(&self, route: &Route<'_>, key: &str, from: impl FnOnce() -> usize) -> Result<Pair> {
-        let found = self.places.query_key_only(route).map_err(|error| self.unknown(from(), key, error))?;
+        let found = self.places()?.query_key_only(route).map_err(|error| self.unknown(from(), key, error))?;
         let at = found.location.byte_span.0..found.location.byte_span.1;
         let odd = || self.refuse(at.start, &format!("the key {key} is written in an unknown form"));
         let raw = &self.text[at.clone()];
@@ -167,7 +198,7 @@ impl<'a> File<'a> {
             return Err(odd());
         }
         let colon = self.text.len() - behind.len() + 1;
-        let value = self.places.query_exact(route).map_err(|error| self.unknown(at.start, key, error))?;
+        let value = self.places()?.query_exact(route).map_err(|error| self.unknown(at.start, key, error))?;
         let value = value.map(|value| value.location.byte_span.0..value.location.byte_span.1);
         if let Some(value) = &value {
             // An alias is answered with the place of its anchor, which comes earlier.
@@ -196,9 +227,9 @@ impl<'a> File<'a> {
     fn unused(&self, at: usize, text: &str) -> Result<()> {
         let end = |c: char| c.is_whitespace() || "[]{},".contains(c);
         let name = text[1..].split(end).next().unwrap_or_default();
-        let alias = format!("*{name}");
+        let (alias, comments) = (format!("*{name}"), self.comments()?);
         let used = self.text.match_indices(&alias).find(|(at, _)| {
-            self.text[at + alias.len()..].chars().next().is_none_or(end) && !self.comments.offset_inside_comment(*at)
+            self.text[at + alias.len()..].chars().next().is_none_or(end) && !comments.offset_inside_comment(*at)
         });
         used.map_or(Ok(()), |(user, _)| {
             let user = line_of(self.text.as_bytes(), user);
@@ -240,30 +271,32 @@ impl<'a> File<'a> {
         }
     }
 
-    pub fn root_flow(&self) -> bool {
-        self.places.top_feature().is_ok_and(|top| self.places.extract(&top).starts_with('{'))
+    pub fn root_flow(&self) -> Result<bool> {
+        let places = self.places()?;
+        Ok(places.top_feature().is_ok_and(|top| places.extract(&top).starts_with('{')))
     }
 
     /// The column of the file's own keys.
     pub fn root_column(&self) -> Result<usize> {
         let Some(first) = self.value.as_mapping().and_then(|keys| keys.keys().next()) else { return Ok(0) };
         let key = first.as_str().ok_or_else(|| self.refuse(0, "a key is not a string"))?;
-        if self.root_flow() {
+        if self.root_flow()? {
             return Err(self.refuse(0, "the file is one flow mapping without images"));
         }
         self.column(self.located(&Route::from(vec![key.into()]), key, || 0)?.key.start)
     }
 
     /// The column of dashes: as in the file's other lists, else below the key, as Kustomize writes it.
-    pub fn list_column(&self, key: usize) -> usize {
+    pub fn list_column(&self, key: usize) -> Result<usize> {
+        let places = self.places()?;
         let lists = self.value.as_mapping().into_iter().flatten();
         let lists = lists.filter(|(_, value)| value.as_sequence().is_some_and(|list| !list.is_empty()));
         let starts = lists.filter_map(|(name, _)| {
-            let found = self.places.query_exact(&Route::from(vec![name.as_str()?.into()])).ok()??;
+            let found = places.query_exact(&Route::from(vec![name.as_str()?.into()])).ok()??;
             let at = found.location.byte_span.0;
             (self.text[at..].starts_with('-')).then(|| self.column(at).ok()).flatten()
         });
-        starts.into_iter().find(|column| *column >= key).unwrap_or(key)
+        Ok(starts.into_iter().find(|column| *column >= key).unwrap_or(key))
     }
 }
 
