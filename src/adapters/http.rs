@@ -1,7 +1,10 @@
 //! The shared HTTP client.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
 use serde::Serialize;
 
 use crate::clock::Stopwatch;
@@ -22,12 +25,25 @@ pub fn client() -> Result<reqwest::Client> {
 /// As [`client`], with another total time-out.
 pub fn client_with(total: Duration) -> Result<reqwest::Client> {
     reqwest::Client::builder()
+        .tls_backend_preconfigured(tls()?)
         .connect_timeout(CONNECT_TIMEOUT.min(total))
         .timeout(total)
         .user_agent(USER_AGENT)
         .retry(reqwest::retry::never())
         .build()
         .map_err(|error| Error::internal("make an HTTP client").because(error))
+}
+
+/// TLS as reqwest has it by itself, made once: reading the machine's certificates is most of what a client costs.
+fn tls() -> Result<ClientConfig> {
+    static TLS: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let mut config = builder.with_platform_verifier()?.with_no_client_auth();
+        config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
+        Ok(config)
+    });
+    TLS.clone().map_err(|error| Error::internal("make an HTTP client").because(error))
 }
 
 /// What a URL answered.

@@ -74,8 +74,8 @@ impl Route {
         Self::sharing(&mut None, settings, namespace, deployment, cluster)
     }
 
-    /// As [`Route::new`], for one service of many: `http` is made for the first that is reached directly, and shared by all (each
-    /// client reads the machine's certificates again).
+    /// As [`Route::new`], for one service of many: `http` is made for the first that is reached directly, and its connections are
+    /// shared by all.
     pub fn sharing(
         http: &mut Option<reqwest::Client>,
         settings: &model::Reach,
