@@ -57,10 +57,12 @@ impl Git {
     pub async fn fetch(&self) -> Result<()> {
         let main = format!("+refs/heads/{0}:refs/remotes/{1}/{0}", self.main, self.remote);
         let tags = format!("+refs/tags/{0}:{FETCHED}{0}", self.tags.as_str());
-        let options = ["fetch", "--quiet", "--no-tags", "--prune", "--no-write-fetch-head", "--no-recurse-submodules"];
+        // Tidying somebody's repository is left to their own fetches: nobody wants it in the middle of an incident.
+        let options = ["fetch", "--quiet", "--no-tags", "--prune", "--no-write-fetch-head", "--no-auto-gc"];
         let what = format!("git fetch {} {}", self.remote, self.main);
         let fetch = async || {
-            let program = self.program().args(options).args([&self.remote, &main, &tags]);
+            let program =
+                self.program().args(options).arg("--no-recurse-submodules").args([&self.remote, &main, &tags]);
             let finished = program.timeout(FETCH_TIMEOUT).output().await.map_err(once)?;
             if finished.success() { Ok(()) } else { Err(porcelain::failed(&what, &finished)) }
         };
@@ -113,7 +115,8 @@ impl Git {
         let options = ["push", "--porcelain", "--atomic", "--no-follow-tags", "--no-recurse-submodules"];
         let program = self.program().args(options).arg(&self.remote).arg(spec);
         let finished = program.timeout(PUSH_TIMEOUT).output().await.map_err(once)?;
-        porcelain::pushed(name, &finished, self.has_pre_push_hook().await)
+        let hook = !finished.success() && self.has_pre_push_hook().await;
+        porcelain::pushed(name, &finished, hook)
     }
 
     async fn has_pre_push_hook(&self) -> bool {
