@@ -95,7 +95,7 @@ impl Runs {
         state.apply(ended)?;
         let mut map = map(&state)?;
         map.resource_version = version;
-        self.maps.replace(&map).await.map(|_| ())
+        self.maps.replace(&map).await.map(drop)
     }
 
     /// Deletes the oldest finished runs beyond [`KEPT`].
@@ -147,7 +147,7 @@ impl Claim {
         };
         match stored {
             Ok(stored) => {
-                *version = Some(stored.resource_version);
+                *version = Some(stored);
                 Ok(())
             }
             Err(error) if error.is_conflict() || error.is_not_found() => Err(Error::new(

@@ -179,10 +179,12 @@ async fn stores(cluster: &Cluster) {
     };
     let made = maps.create(&map).await.unwrap();
     assert!(maps.create(&map).await.unwrap_err().is_conflict());
-    let mut next = made.clone();
+    let mut next = StoredMap { resource_version: made, ..map.clone() };
     next.data.insert("state".into(), "{\"step\":1}".into());
-    maps.replace(&next).await.unwrap();
-    assert!(maps.replace(&StoredMap { data: map.data.clone(), ..made }).await.unwrap_err().is_conflict());
+    let newer = maps.replace(&next).await.unwrap();
+    assert!(maps.replace(&next).await.unwrap_err().is_conflict());
+    let kept = maps.get(&map.name).await.unwrap().unwrap();
+    assert_eq!((kept.data, kept.resource_version), (next.data, newer));
     assert_eq!(maps.list("gospel-release.dev/kind=run").await.unwrap().len(), 1);
     maps.delete(&map.name).await.unwrap();
     maps.delete(&map.name).await.unwrap();

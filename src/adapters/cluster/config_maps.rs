@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::core::request::Error as RequestError;
+use kube::core::{PartialObjectMeta, Request};
 
 use super::connect::Cluster;
 use super::errors::kube_error;
@@ -49,28 +51,28 @@ impl ConfigMaps {
         Ok(all)
     }
 
-    /// Makes it.
+    /// Makes it; returns its resourceVersion.
     ///
     /// # Errors
     /// A conflict when one of this name exists.
-    pub async fn create(&self, map: &StoredMap) -> Result<StoredMap> {
+    pub async fn create(&self, map: &StoredMap) -> Result<String> {
         let object = object(map, None);
         let make = async || {
-            let made = self.api().create(&PostParams::default(), &object).await;
-            made.map(Into::into).map_err(|error| kube_error(self.what("create", &map.name), error))
+            let made = self.send(|to, body| to.create(&PostParams::default(), body), &object).await;
+            made.map_err(|error| kube_error(self.what("create", &map.name), error))
         };
         self.cluster.retry().write(make, async || self.written(map).await).await
     }
 
-    /// Replaces the one that `map.resource_version` stands for.
+    /// Replaces the one that `map.resource_version` stands for; returns its next resourceVersion.
     ///
     /// # Errors
     /// A conflict when it has changed since; `NotFound` when it is gone.
-    pub async fn replace(&self, map: &StoredMap) -> Result<StoredMap> {
+    pub async fn replace(&self, map: &StoredMap) -> Result<String> {
         let object = object(map, Some(&map.resource_version));
         let replace = async || {
-            let replaced = self.api().replace(&map.name, &PostParams::default(), &object).await;
-            replaced.map(Into::into).map_err(|error| kube_error(self.what("update", &map.name), error))
+            let replaced = self.send(|to, body| to.replace(&map.name, &PostParams::default(), body), &object).await;
+            replaced.map_err(|error| kube_error(self.what("update", &map.name), error))
         };
         self.cluster.retry().write(replace, async || self.written(map).await).await
     }
@@ -87,11 +89,24 @@ impl ConfigMaps {
         }
     }
 
+    /// Sends a write. Of the answer, which repeats all that was written, the metadata alone is read.
+    async fn send(
+        &self,
+        request: impl FnOnce(Request, Vec<u8>) -> Result<http::Request<Vec<u8>>, RequestError>,
+        object: &ConfigMap,
+    ) -> Result<String, kube::Error> {
+        let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+        let request = request(Request::new(self.api().resource_url()), body).map_err(kube::Error::BuildRequest)?;
+        let written: PartialObjectMeta<ConfigMap> = self.cluster.client().request(request).await?;
+        Ok(written.metadata.resource_version.unwrap_or_default())
+    }
+
     /// Our own write, if it arrived.
-    async fn written(&self, map: &StoredMap) -> Result<Option<StoredMap>> {
-        Ok(self.get(&map.name).await?.filter(|found| {
+    async fn written(&self, map: &StoredMap) -> Result<Option<String>> {
+        let found = self.get(&map.name).await?.filter(|found| {
             found.data == map.data && found.labels == map.labels && found.annotations == map.annotations
-        }))
+        });
+        Ok(found.map(|found| found.resource_version))
     }
 
     fn api(&self) -> Api<ConfigMap> {
