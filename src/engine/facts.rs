@@ -1,6 +1,7 @@
 //! What a run has chosen so far. Choices come from the journal; facts about the world are found again by probes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -109,9 +110,16 @@ pub struct Shipped {
 }
 
 impl Facts {
-    /// Takes a choice in; a later one replaces an earlier one of its kind.
-    pub fn learn(&mut self, fact: &Fact) {
-        match fact.clone() {
+    /// Takes choices in; a later one replaces an earlier one of its kind. Who looks at `facts` just now goes on with what they were.
+    pub fn learn(facts: &mut Arc<Self>, chosen: &[Fact]) {
+        if !chosen.is_empty() {
+            let facts = Arc::make_mut(facts);
+            chosen.iter().cloned().for_each(|fact| facts.take(fact));
+        }
+    }
+
+    fn take(&mut self, fact: Fact) {
+        match fact {
             Fact::Version(version) => self.version = Some(version),
             Fact::Previous(version) => self.previous = Some(version),
             Fact::Candidate(candidate) => self.candidate = Some(candidate),

@@ -1,6 +1,7 @@
 //! The run loop: takes a plan from top to bottom, and can be stopped and taken up again anywhere.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{FutureExt as _, join_all, try_join};
@@ -59,7 +60,7 @@ pub struct Engine<'a> {
     /// `None` on a dry run and for unrecorded plans.
     book: Option<Book<'a>>,
     /// On a dry run, what the probes found is kept here.
-    facts: Facts,
+    facts: Arc<Facts>,
     /// On a dry run: the first step that would act. What comes after it cannot be looked at yet.
     would_act: bool,
     /// Whether steps may act.
@@ -95,7 +96,7 @@ impl<'a> Engine<'a> {
             clock,
             cancel,
             listener,
-            facts: Facts::default(),
+            facts: Arc::default(),
             would_act: false,
             verdicts: BTreeMap::new(),
             acts: true,
@@ -118,7 +119,7 @@ impl<'a> Engine<'a> {
             clock,
             cancel,
             listener,
-            facts: Facts::default(),
+            facts: Arc::default(),
             would_act: false,
             acts: true,
             verdicts: BTreeMap::new(),
@@ -129,12 +130,17 @@ impl<'a> Engine<'a> {
     }
 
     /// An engine that looks and never acts.
-    pub fn dry(clock: Clock, cancel: CancellationToken, listener: &'a mut dyn Listener, facts: Facts) -> Self {
+    pub fn dry(clock: Clock, cancel: CancellationToken, listener: &'a mut dyn Listener, facts: Arc<Facts>) -> Self {
         Self { clock, cancel, listener, facts, would_act: false, acts: false, verdicts: BTreeMap::new(), book: None }
     }
 
     /// An engine that acts without a journal: for a plan of one step, which a probe finds again by itself.
-    pub fn unrecorded(clock: Clock, cancel: CancellationToken, listener: &'a mut dyn Listener, facts: Facts) -> Self {
+    pub fn unrecorded(
+        clock: Clock,
+        cancel: CancellationToken,
+        listener: &'a mut dyn Listener,
+        facts: Arc<Facts>,
+    ) -> Self {
         Self { acts: true, ..Self::dry(clock, cancel, listener, facts) }
     }
 
@@ -151,7 +157,7 @@ impl<'a> Engine<'a> {
 
     /// The choices so far.
     #[must_use]
-    pub fn facts(&self) -> &Facts {
+    pub fn facts(&self) -> &Arc<Facts> {
         self.book.as_ref().map_or(&self.facts, |book| &book.state.facts)
     }
 
@@ -231,7 +237,7 @@ impl<'a> Engine<'a> {
         if self.state().is_some_and(|state| state.changed_the_world() || state.confirmed.is_some()) {
             return Ok(());
         }
-        let facts = self.facts().clone();
+        let facts = Arc::clone(self.facts());
         let (events, heard) = unbounded_channel();
         let ios: Vec<StepIo> = gates.iter().map(|gate| self.io(gate.id(), &events)).collect();
         for gate in gates {
@@ -284,7 +290,7 @@ impl<'a> Engine<'a> {
         self.record(Record::GateDecided { gate: id.clone(), title, verdict, evidence, facts }).await?;
         self.verdicts.insert(id, said);
         if self.book.is_none() {
-            checked.facts.iter().for_each(|fact| self.facts.learn(fact));
+            Facts::learn(&mut self.facts, &checked.facts);
         }
         Ok(())
     }
@@ -385,7 +391,7 @@ impl<'a> Engine<'a> {
 
     /// A look may be dropped at any time: it changes nothing.
     async fn look(&mut self, step: &dyn Step) -> Result<Probe> {
-        let facts = self.facts().clone();
+        let facts = Arc::clone(self.facts());
         let (events, heard) = unbounded_channel();
         let io = self.io(step.id(), &events);
         let cancel = self.cancel.clone();
@@ -410,7 +416,7 @@ impl<'a> Engine<'a> {
             self.record(Record::StepIntent { step: step.id().to_owned() }).await?;
         }
         self.tell(SeenEvent::StepActing { id: step.id() });
-        let facts = self.facts().clone();
+        let facts = Arc::clone(self.facts());
         let (events, heard) = unbounded_channel();
         let io = self.io(step.id(), &events);
         match self.listening(step.act(&facts, &io), heard).await {
@@ -443,11 +449,9 @@ impl<'a> Engine<'a> {
     async fn done(&mut self, step: &dyn Step, title: String, done: Done) -> Result<()> {
         let Done { evidence, facts } = done;
         if self.book.is_none() {
-            facts.iter().for_each(|fact| self.facts.learn(fact));
+            Facts::learn(&mut self.facts, &facts);
         }
-        let mut after = self.facts().clone();
-        facts.iter().for_each(|fact| after.learn(fact));
-        let already = self.state().is_some_and(|state| state.is_done(step.id())) && after == *self.facts();
+        let already = self.state().is_some_and(|state| state.is_done(step.id()) && state.knows(&facts));
         let record = Record::StepDone { step: step.id().to_owned(), title, evidence, facts };
         if already {
             // A resumed run looked again and found what the journal says: nothing new to write.

@@ -1,6 +1,7 @@
 //! What is journalled, and the state that it folds into. Only legal transitions fold.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use super::{Answer, Effect, Fact, Facts};
 pub enum Record {
     /// The first record of a run.
     RunStarted {
-        header: Box<Header>,
+        header: Arc<Header>,
         facts: Vec<Fact>,
     },
     /// Another process goes on.
@@ -89,8 +90,9 @@ pub struct PlannedStep {
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
-    pub header: Header,
-    pub facts: Facts,
+    pub header: Arc<Header>,
+    /// Shared with the step that looks at them just now.
+    pub facts: Arc<Facts>,
     #[serde(default)]
     pub gates: BTreeMap<String, GateState>,
     #[serde(default)]
@@ -152,15 +154,15 @@ impl RunState {
         match first {
             Record::RunStarted { header, facts } => {
                 let mut state = Self {
-                    header: (**header).clone(),
-                    facts: Facts::default(),
+                    header: header.clone(),
+                    facts: Arc::default(),
                     gates: BTreeMap::new(),
                     confirmed: None,
                     steps: BTreeMap::new(),
                     ended: None,
                     seq: 1,
                 };
-                facts.iter().for_each(|fact| state.facts.learn(fact));
+                Facts::learn(&mut state.facts, facts);
                 Ok(state)
             }
             Record::RunAdopted { state, .. } => {
@@ -194,7 +196,7 @@ impl RunState {
                 let gate_state =
                     GateState { title: title.clone(), verdict: verdict.clone(), evidence: evidence.clone() };
                 self.gates.insert(gate.clone(), gate_state);
-                facts.iter().for_each(|fact| self.facts.learn(fact));
+                Facts::learn(&mut self.facts, facts);
             }
             Record::Confirmed { answer, by } => {
                 if let Some((id, _)) = self.gates.iter().find(|(_, gate)| !gate.verdict.lets_through()) {
@@ -209,7 +211,7 @@ impl RunState {
             }
             Record::StepDone { step, title, evidence, facts } => {
                 self.known(step)?;
-                facts.iter().for_each(|fact| self.facts.learn(fact));
+                Facts::learn(&mut self.facts, facts);
                 let done = StepState::Done { title: title.clone(), evidence: evidence.clone() };
                 self.steps.insert(step.clone(), done);
             }
@@ -217,6 +219,14 @@ impl RunState {
         }
         self.seq += 1;
         Ok(())
+    }
+
+    /// Whether these choices are the ones that were made already.
+    #[must_use]
+    pub fn knows(&self, facts: &[Fact]) -> bool {
+        let mut after = self.facts.clone();
+        Facts::learn(&mut after, facts);
+        facts.is_empty() || after == self.facts
     }
 
     fn known(&self, step: &str) -> Result<()> {

@@ -67,7 +67,7 @@ async fn a_step_that_acts_at_every_look_is_called_up_at_its_deadline() {
     let world = "2025-03-04T09:00:00Z".parse().unwrap();
     let clock = Clock::scaled_from_now(world, 600.0);
     let mut deaf = Deaf;
-    let mut engine = Engine::unrecorded(clock, CancellationToken::new(), &mut deaf, Facts::default());
+    let mut engine = Engine::unrecorded(clock, CancellationToken::new(), &mut deaf, Arc::default());
     let ran =
         tokio::time::timeout(Duration::from_secs(20), engine.run(&Plan::new("test").step(InVain::default()))).await;
     let error = ran.expect("it ends").unwrap_err();
@@ -107,7 +107,7 @@ impl Step for BrokenOff {
 async fn what_a_stop_broke_off_is_a_stop_and_no_failure() {
     let cancel = CancellationToken::new();
     let mut deaf = Deaf;
-    let mut engine = Engine::unrecorded(Clock::real(), cancel.clone(), &mut deaf, Facts::default());
+    let mut engine = Engine::unrecorded(Clock::real(), cancel.clone(), &mut deaf, Arc::default());
     let error = engine.run(&Plan::new("test").step(BrokenOff(cancel))).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Interrupted);
     assert_eq!(error.what(), "stopped as asked; in flight: Push the tag");
@@ -181,7 +181,7 @@ fn started() -> Record {
         config: serde_json::Value::Null,
         options: serde_json::Value::Null,
     };
-    Record::RunStarted { header: Box::new(header), facts: Vec::new() }
+    Record::RunStarted { header: Arc::new(header), facts: Vec::new() }
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ pub async fn checklist(invocation: &mut Invocation, args: &Args, out: &mut Out, 
     let facts = Facts { candidate: Some(candidate), previous, ..Facts::default() };
     let plan = Plan::new("checklist").gates(gates(invocation, &connected, args.first_release)?);
     let (clock, cancel) = (invocation.clock.clone(), invocation.cancel.clone());
-    let mut engine = Engine::dry(clock, cancel, invocation.listener.as_mut(), facts);
+    let mut engine = Engine::dry(clock, cancel, invocation.listener.as_mut(), facts.into());
     let blocked = engine.run(&plan).await.err();
     let verdicts = engine.verdicts().clone();
     if json {

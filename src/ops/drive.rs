@@ -1,5 +1,7 @@
 //! A run of any verb, from its lock to its report: begin, drive, close.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::adapters::cluster::ConfigMaps;
@@ -135,7 +137,7 @@ impl Begun {
             (!facts.quarantined.is_empty()).then(|| Fact::Quarantined(facts.quarantined.clone())),
             (!facts.shipped.is_empty()).then(|| Fact::Shipped(facts.shipped.clone())),
         ];
-        Record::RunStarted { header: Box::new(header), facts: facts.into_iter().flatten().collect() }
+        Record::RunStarted { header: Arc::new(header), facts: facts.into_iter().flatten().collect() }
     }
 
     /// Gives up what was never begun: nothing is there but the lock and an empty journal.
@@ -166,7 +168,7 @@ pub(super) async fn from_the_start(
     let world = connected.world.clone();
     if invocation.dry_run {
         return match plan(invocation, &facts, None).await {
-            Ok(plan) => dry_run(invocation, connected, verb, facts, &plan).await,
+            Ok(plan) => dry_run(invocation, connected, verb, facts.into(), &plan).await,
             Err(error) => Report::early(verb.command, Some(world), error),
         };
     }
@@ -306,7 +308,7 @@ pub(super) async fn dry_run(
     invocation: &mut Invocation,
     connected: &Connected,
     verb: Verb,
-    facts: Facts,
+    facts: Arc<Facts>,
     plan: &Plan,
 ) -> Report {
     credentials::warn(invocation, connected, plan, |_| false);
@@ -318,7 +320,7 @@ pub(super) async fn dry_run_in(
     world: &WorldId,
     invocation: &mut Invocation,
     verb: Verb,
-    facts: Facts,
+    facts: Arc<Facts>,
     plan: &Plan,
 ) -> Report {
     let world = Some(world.clone());

@@ -70,13 +70,13 @@ pub async fn tag(invocation: &mut Invocation, args: &Args, out: &mut Out, json: 
             };
             let (clock, cancel) = (invocation.clock.clone(), invocation.cancel.clone());
             if invocation.dry_run {
-                Engine::dry(clock, cancel, invocation.listener.as_mut(), facts)
+                Engine::dry(clock, cancel, invocation.listener.as_mut(), facts.into())
                     .run(&Plan::new("tag").step(step))
                     .await?;
                 return Ok(0);
             }
             let lock = alone(invocation, &connected).await?;
-            let pushed = Engine::unrecorded(clock, cancel, invocation.listener.as_mut(), facts)
+            let pushed = Engine::unrecorded(clock, cancel, invocation.listener.as_mut(), facts.into())
                 .run(&Plan::new("tag").step(step))
                 .await;
             lock.release().await?;

@@ -72,7 +72,7 @@ async fn resume_sync_where_argo_sees_between_look_and_act() {
     plan.stages.push(Stage::Step(Box::new(step)));
     let facts = Facts { overlay_commit: Some(commit), ..Facts::default() };
     let mut told = Printed;
-    let mut engine = Engine::unrecorded(Clock::real(), CancellationToken::new(), &mut told, facts);
+    let mut engine = Engine::unrecorded(Clock::real(), CancellationToken::new(), &mut told, facts.into());
     engine.run(&plan).await.unwrap();
 }
 

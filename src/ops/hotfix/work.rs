@@ -84,7 +84,7 @@ pub(super) fn runs(connected: &Connected, config: &Config) -> Runs {
 pub(super) async fn open_run(runs: &Runs, command: &str, branch: &str) -> Result<Option<RunId>> {
     let own = |run: &RunState| run.header.command == command && run.header.options["branch"] == branch;
     // A record that nobody can read is no try of this one.
-    Ok(runs.open_and_readable().await?.into_iter().next_back().filter(own).map(|run| run.header.run))
+    Ok(runs.open_and_readable().await?.into_iter().next_back().filter(own).map(|run| run.header.run.clone()))
 }
 
 /// Whether another open run is in the way: not the one whose place this takes.

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -136,7 +137,7 @@ async fn begin(invocation: &mut Invocation, world: WorldId, ready: Ready, named:
     let dir = invocation.state_dir()?.run(&run);
     if invocation.dry_run {
         let plan = plan(invocation, reviewed, expected, run, &dir, sheet)?;
-        return Ok(drive::dry_run_in(&world, invocation, VERB, Facts::default(), &plan).await);
+        return Ok(drive::dry_run_in(&world, invocation, VERB, Arc::default(), &plan).await);
     }
     let unnamed: Vec<String> = to_confirm.iter().filter(|address| !named.contains(address)).cloned().collect();
     if !unnamed.is_empty() {
@@ -154,7 +155,7 @@ async fn begin(invocation: &mut Invocation, world: WorldId, ready: Ready, named:
     let plan = plan(invocation, reviewed, expected, run, &dir, sheet)?;
     header.steps = plan.steps(&Facts::default());
     header.plan_hash = plan.hash();
-    let first = Record::RunStarted { header: Box::new(header), facts: Vec::new() };
+    let first = Record::RunStarted { header: Arc::new(header), facts: Vec::new() };
     Ok(drive(invocation, &world, &plan, journal, Start::New(Box::new(first)), &dir).await)
 }
 
