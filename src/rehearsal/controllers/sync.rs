@@ -103,7 +103,7 @@ pub fn put(
         new["metadata"]["creationTimestamp"] = json!(stamp(now));
         return world.kube.create(plural, new).map(|_| "created").map_err(|status| status.message);
     };
-    let changed = world.kube.modify(plural, &place.namespace, place.name, |live| {
+    let changed = world.kube.update(plural, &place.namespace, place.name, |live| {
         for part in ["labels", "annotations"] {
             merge(&mut live["metadata"][part], &object["metadata"][part]);
         }

@@ -226,6 +226,23 @@ impl Store {
         })
     }
 
+    /// As [`Store::modify`], of what a client asks for: the API server refuses what is invalid, and changes of what never changes.
+    pub fn update(
+        &self,
+        res: &str,
+        ns: &str,
+        name: &str,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Arc<Value>, Status> {
+        let resource = known(res)?;
+        self.transact(res, ns, name, false, |object| {
+            let old = object.clone();
+            change(object);
+            super::validate::update(resource, object)?;
+            super::validate::unchanged(resource, &old, object)
+        })
+    }
+
     /// As [`Store::modify`], with a change that may refuse, and that is only tried when `dry_run`.
     pub(super) fn transact(
         &self,
