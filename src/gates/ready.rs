@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 
-use crate::adapters::migrate::{migrations_at, risk};
+use crate::adapters::migrate::{Migration, migrations_at, risk};
 use crate::domain::{CommitSha, Digest, ServiceName, Version};
 use crate::engine::{BoxFuture, Checked, Fact, Facts, Gate, StepIo};
 use crate::error::Result;
@@ -13,7 +13,7 @@ use crate::monitor::databases::Database;
 
 use super::rollback::{CONCURRENCY, Rollback};
 use super::waived::Waiver;
-use super::wayback::{ImageFate, PendingRisk, Wayback, judge};
+use super::wayback::{ImageFate, Of, PendingRisk, Wayback, judge};
 
 /// The verdict before a rollback. It never looks at a freeze, a checklist or an approval.
 pub struct Ready {
@@ -66,7 +66,7 @@ impl Gate for Ready {
 impl Ready {
     async fn look(&self, now: Timestamp) -> Result<Wayback> {
         let (images, pending, secrets) =
-            futures::join!(self.images(now), self.schema(), self.looks.secrets(self.commit.as_ref()));
+            futures::join!(self.images(now), self.schema(), self.looks.secrets_now(self.commit.as_ref()));
         // The cluster has what the pods need; whether Secrets Manager still does is asked where it answers.
         let (secrets, mut unasked) = match secrets {
             Ok(secrets) => (secrets, Vec::new()),
@@ -74,7 +74,7 @@ impl Ready {
         };
         let mut pending = pending?;
         if self.past_git {
-            let unreadable = pending.extract_if(.., |risk| risk.unread);
+            let unreadable = pending.extract_if(.., |risk| risk.of == Of::Unread);
             unasked.extend(unreadable.map(|risk| format!("NOT KNOWN whether it runs on {}", risk.said())));
         }
         Ok(Wayback { target: Some(self.target.clone()), images, pending, secrets, applied: true, unasked })
@@ -119,7 +119,18 @@ impl Ready {
                 not_known(format!("{} has no release tag to read", self.target))
             };
         };
-        let known = migrations_at(git, commit, &database.migrations)?.last().map_or(0, |migration| migration.version);
+        let own = migrations_at(git, commit, &database.migrations)?;
+        let known = own.last().map_or(0, |migration| migration.version);
+        // A newer one that is half there is judged below like a whole one; of the target's own, all is needed.
+        let half = |migration: &Migration| state.dirty && migration.version == has;
+        if let Some(first) = own.into_iter().find(|migration| migration.version > has || half(migration)) {
+            let (service, name) = (&database.service, format!("{} {}", first.version, first.name));
+            return Ok(vec![match state.version {
+                None => PendingRisk::untold(service, name, "the database says of no migration that it has it"),
+                Some(_) if half(&first) => PendingRisk::untold(service, name, "it failed half way (dirty)"),
+                Some(_) => PendingRisk::missing(service, name, &self.target, has),
+            }]);
+        }
         let all = migrations_at(git, &self.head, &database.migrations)?;
         let highest = all.last().map_or(0, |migration| migration.version);
         if has > highest.max(known) {
@@ -135,7 +146,7 @@ impl Ready {
                 service: database.service.clone(),
                 name: format!("{} {}", migration.version, migration.name),
                 risk: risk(&String::from_utf8_lossy(&sql)),
-                unread: false,
+                of: Of::Migration,
             });
         }
         Ok(found)

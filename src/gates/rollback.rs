@@ -19,9 +19,9 @@ use crate::error::Result;
 use crate::monitor::databases::Database;
 use crate::monitor::running::digests_of;
 
-use super::secrets::{Wanted, fetched_now};
+use super::secrets::{Wanted, fetched_for, fetched_now};
 use super::waived::Waiver;
-use super::wayback::{ImageFate, PendingRisk, SecretFate, Wayback, fate, judge};
+use super::wayback::{ImageFate, Of, PendingRisk, SecretFate, Wayback, fate, judge};
 use super::words::candidate;
 
 /// How many ECR repositories are asked at a time.
@@ -146,7 +146,7 @@ impl Rollback {
                     service: database.service.clone(),
                     name: format!("{} {}", migration.version, migration.name),
                     risk,
-                    unread: false,
+                    of: Of::Migration,
                 });
             }
             Ok::<_, crate::Error>(risks)
@@ -173,6 +173,22 @@ impl Rollback {
             Ok::<_, crate::Error>(fate)
         });
         let mut fates = futures::future::try_join_all(asked).await?;
+        fates.extend(wanted.found.iter().map(|(name, entry)| SecretFate::found(name, fetched_now(name, entry, &live))));
+        fates.extend(wanted.unreadable.iter().map(|name| SecretFate::unreadable(name)));
+        fates.extend(live.iter().filter_map(SecretFate::not_synced));
+        Ok(fates)
+    }
+
+    /// The keys that the target's manifests name, and whether the cluster has them. Going back restores images alone: which secrets
+    /// are fetched, and from where, stays as main says it, so the target's own names in the store do not count.
+    pub(super) async fn secrets_now(&self, target: Option<&CommitSha>) -> Result<Vec<SecretFate>> {
+        let live = self.secrets.list().await?;
+        let wanted = match target {
+            Some(commit) => self.secrets_at(commit)?,
+            None => Wanted::default(),
+        };
+        let mut fates: Vec<SecretFate> =
+            wanted.secrets.iter().map(|(key, remote)| fetched_for(key, remote, &live)).collect();
         fates.extend(wanted.found.iter().map(|(name, entry)| SecretFate::found(name, fetched_now(name, entry, &live))));
         fates.extend(wanted.unreadable.iter().map(|name| SecretFate::unreadable(name)));
         fates.extend(live.iter().filter_map(SecretFate::not_synced));

@@ -7,6 +7,11 @@ use serde_json::Value;
 
 use crate::adapters::cluster::ExternalSecretState;
 
+use super::wayback::{Fate, SecretFate};
+
+/// What stands before an ExternalSecret's name where it takes a whole secret, and no key is named.
+const WHOLE: &str = "ExternalSecret ";
+
 /// What ExternalSecrets ask for.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Wanted {
@@ -35,7 +40,7 @@ impl Wanted {
         let extracted = entry.pointer("/extract/key").and_then(Value::as_str);
         let generated = entry.pointer("/sourceRef/generatorRef").is_some_and(Value::is_object);
         match extracted {
-            Some(remote) => drop(self.secrets.insert((format!("ExternalSecret {name}"), remote.to_owned()))),
+            Some(remote) => drop(self.secrets.insert((format!("{WHOLE}{name}"), remote.to_owned()))),
             None if generated && entry["find"].is_null() => {}
             None => self.found.push((name.to_owned(), entry.clone())),
         }
@@ -70,6 +75,26 @@ impl Wanted {
 pub(super) fn fetched_now(name: &str, entry: &Value, live: &[ExternalSecretState]) -> bool {
     let same = |secret: &&ExternalSecretState| secret.data_from.iter().any(|now| within(entry, now));
     live.iter().filter(|secret| secret.name == name && secret.current()).any(|secret| same(&secret))
+}
+
+/// Whether the cluster fetches a key that a release reads, or (by an ExternalSecret's name) the whole secret that it takes.
+pub(super) fn fetched_for(key: &str, remote: &str, live: &[ExternalSecretState]) -> SecretFate {
+    if let Some(name) = key.strip_prefix(WHOLE) {
+        let same = |entry: &Value| entry.pointer("/extract/key").and_then(Value::as_str) == Some(remote);
+        let now = live.iter().any(|secret| secret.name == name && secret.data_from.iter().any(same));
+        return SecretFate::found(name, now);
+    }
+    let fetches = |secret: &&ExternalSecretState| secret.keys.iter().any(|(named, _)| named == key);
+    let mut of_key = live.iter().filter(fetches).peekable();
+    let fate = match of_key.peek() {
+        // One that is not up to date is told by its own name.
+        Some(_) => Fate::There("the cluster fetches it"),
+        None if live.iter().any(|secret| !secret.data_from.is_empty()) => Fate::NotKnown(
+            "no ExternalSecret of the cluster names it; one takes whole secrets, whose keys are not read",
+        ),
+        None => Fate::Lost(format!("no ExternalSecret of the cluster fetches {key} any more, which its code may read")),
+    };
+    SecretFate { name: key.to_owned(), fate }
 }
 
 /// Whether `live` says what `wanted` says; the API server may have filled in defaults.

@@ -48,21 +48,44 @@ pub(super) struct PendingRisk {
     /// `8 add_bookmarks`.
     pub name: String,
     pub risk: Risk,
-    /// It is not the migration that is of an unknown kind: Git could not be read.
-    pub unread: bool,
+    pub of: Of,
+}
+
+/// What a [`PendingRisk`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// A migration that the target's code does not know.
+    Migration,
+    /// As that, and Git could not be read.
+    Unread,
+    /// One of the target's own, which the database does not have.
+    Missing,
 }
 
 impl PendingRisk {
     /// No database can be asked.
     pub fn not_known(why: &str) -> Self {
         let risk = Risk { level: RiskLevel::Unknown, reasons: vec![why.to_owned()] };
-        Self { service: "schema".parse().expect("a DNS label"), name: "its version".into(), risk, unread: false }
+        Self { service: "schema".parse().expect("a DNS label"), name: "its version".into(), risk, of: Of::Migration }
     }
 
     /// A database is at a migration, and what that means to the target is not known.
     pub fn not_known_of(service: &ServiceName, version: i64, why: String) -> Self {
         let risk = Risk { level: RiskLevel::Unknown, reasons: vec![why] };
-        Self { service: service.clone(), name: format!("migration {version}"), risk, unread: true }
+        Self { service: service.clone(), name: format!("migration {version}"), risk, of: Of::Unread }
+    }
+
+    /// Whether the database has the target's own migrations cannot be told.
+    pub fn untold(service: &ServiceName, name: String, why: &str) -> Self {
+        let risk = Risk { level: RiskLevel::Unknown, reasons: vec![why.to_owned()] };
+        Self { service: service.clone(), name, risk, of: Of::Missing }
+    }
+
+    /// The database is behind what the target's code was written for.
+    pub fn missing(service: &ServiceName, name: String, target: &Version, has: i64) -> Self {
+        let why = format!("{target} needs it, and the database is at {has}");
+        let risk = Risk { level: RiskLevel::Incompatible, reasons: vec![why] };
+        Self { service: service.clone(), name, risk, of: Of::Missing }
     }
 
     /// `auth: migration 3 (v1.1.0 has no release tag to read)`.
@@ -73,7 +96,7 @@ impl PendingRisk {
     /// Which migrations are pending could not be told.
     pub fn unreadable(service: &ServiceName, error: &Error) -> Self {
         let risk = Risk { level: RiskLevel::Unknown, reasons: vec![error.to_string()] };
-        Self { service: service.clone(), name: "migrations".into(), risk, unread: false }
+        Self { service: service.clone(), name: "migrations".into(), risk, of: Of::Migration }
     }
 }
 
@@ -282,7 +305,7 @@ impl Findings {
     }
 
     fn schema(&mut self, pending: &[PendingRisk], applied: bool) {
-        for PendingRisk { service, name, risk, .. } in pending {
+        for PendingRisk { service, name, risk, of } in pending {
             let level = format!("{:?}", risk.level).to_lowercase();
             let reason = risk.reasons.first().map(|reason| format!(": {reason}")).unwrap_or_default();
             let said = format!("{name} is {level}{reason}");
@@ -296,7 +319,9 @@ impl Findings {
                 Some(true) => {}
                 None => self.unknown.push(printable(&format!("{service}: {said}"))),
                 Some(false) => {
-                    let fix = if applied {
+                    let fix = if *of == Of::Missing {
+                        "run the missing migrations first, or, where the code is known to run on this schema: --accept-schema --reason TEXT"
+                    } else if applied {
                         "down migrations are never run: mend forward with a hotfix, or, where the old code is known to run on this schema: --accept-schema --reason TEXT"
                     } else {
                         "split it: release the code that needs neither first, and drop or change in a later release"
@@ -374,7 +399,7 @@ mod tests {
 
     fn pending(level: RiskLevel, reason: &str) -> PendingRisk {
         let risk = Risk { level, reasons: vec![reason.into()] };
-        PendingRisk { service: "auth".parse().unwrap(), name: "4 change_users".into(), risk, unread: false }
+        PendingRisk { service: "auth".parse().unwrap(), name: "4 change_users".into(), risk, of: Of::Migration }
     }
 
     fn wayback() -> Wayback {
