@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::adapters::git::Git;
 use crate::config::Config;
@@ -11,6 +12,8 @@ use crate::error::{Class, Error, Kind, Result};
 
 /// How often the commit is made anew after others were faster.
 const RACES: u32 = 8;
+/// How long Git is waited for where the commit may come later (wall time).
+const LATER: Duration = Duration::from_secs(20);
 /// How far back our own commit is looked for.
 const HISTORY: usize = 500;
 /// Trailer by which our commit is found again.
@@ -100,7 +103,8 @@ impl ChangeOverlay {
 
     /// Fetches; `Ok(Some(…))` is an answer where Git does not answer and may come later.
     async fn fetched(&self) -> Result<Option<Done>> {
-        match self.git.fetch().await {
+        let fetched = if self.later { self.git.fetch_within(LATER).await } else { self.git.fetch().await };
+        match fetched {
             Ok(()) => Ok(None),
             Err(error) if self.later => Ok(Some(Done::left(format!("left for later: {error}")))),
             Err(error) => Err(error),
