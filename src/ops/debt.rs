@@ -126,7 +126,9 @@ impl<'a> Places<'a> {
             DebtKind::SyncPaused => {
                 let Some(applications) = self.applications else { return Ok(Some("not known".into())) };
                 let app = applications.application(&self.config.argo.application).await?;
-                Ok((!app.auto_sync).then(|| format!("automated sync of {} is off", app.name)))
+                // Where nobody but a person has switched it off, nobody owes that it is on.
+                let paused = applications.is_paused(&app).await?;
+                Ok(paused.then(|| format!("automated sync of {} is off", app.name)))
             }
             DebtKind::NotMerged { branch, commit } => {
                 let Some(git) = self.git else { return Ok(Some("not known: Git does not answer".into())) };

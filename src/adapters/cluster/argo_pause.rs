@@ -43,6 +43,16 @@ impl Applications {
         self.change(&holder, &unpause).await
     }
 
+    /// Whether [`Applications::pause`] took a policy away that was not put back.
+    pub async fn is_paused(&self, app: &AppState) -> Result<bool> {
+        if app.auto_sync {
+            return Ok(false);
+        }
+        let holder = self.holder(app)?;
+        let object = self.cluster().retry().read(async || holder.get().await).await?;
+        Ok(object.metadata.annotations.is_some_and(|all| all.contains_key(PAUSED)))
+    }
+
     /// Writes annotation and policy as `change` says of the object as it is now; whether there was anything to write. The
     /// controller writes the same object all the time, so a lost race is run again.
     async fn change(
