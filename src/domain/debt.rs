@@ -61,6 +61,13 @@ impl Debt {
         self.kind.title()
     }
 
+    /// The same debt, opened again before it was closed: it is as old as it was, and keeps its reason where no new one is given.
+    #[must_use]
+    pub fn going_on(self, known: &Self) -> Self {
+        let reason = if self.reason.is_empty() { known.reason.clone() } else { self.reason };
+        Self { opened: known.opened, due: known.due, reason, ..self }
+    }
+
     /// Whether the world may be so again after it was closed, by somebody else's doing.
     #[must_use]
     pub fn may_come_again(&self) -> bool {

@@ -31,6 +31,7 @@ pub mod sheet;
 pub mod status;
 pub mod tag;
 pub mod target;
+mod way;
 
 pub use invocation::{Invocation, Manner};
 pub use report::Report;

@@ -258,13 +258,13 @@ pub(super) fn deployed(
         })
         .step(steps::ImagesShipped { aws: production.aws.clone(), config: config.clone() })
         .step(steps::OverlayCommit { git: Arc::clone(git), config: config.clone() })
-        .step(steps::ArgoSync {
-            applications: connected.applications.clone(),
-            git: Arc::clone(git),
-            argo: config.argo.clone(),
-            terminate: terminate_sync,
-            past: None,
-        })
+        .step(steps::ArgoSync::new(
+            connected.applications.clone(),
+            Arc::clone(git),
+            config.argo.clone(),
+            terminate_sync,
+            None,
+        ))
         .step(steps::Rollout::new(
             production.workloads.clone(),
             Events::new(&production.cluster, namespace),

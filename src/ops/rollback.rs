@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::cluster::{AppState, ConfigMaps, Events, ExternalSecrets, Logs, Register};
-use crate::adapters::http;
+use crate::adapters::cluster::{AppState, ConfigMaps, ExternalSecrets, Register};
 use crate::config::Config;
 use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version, printable};
 use crate::engine::{Change, Facts, NewImage, Plan, Question, RunState, Shipped};
@@ -15,7 +13,6 @@ use crate::error::{Error, Kind, Result};
 use crate::gates;
 use crate::monitor::agreement;
 use crate::monitor::databases::Database;
-use crate::monitor::endpoints::Endpoints;
 use crate::steps;
 
 use super::connect::{Connected, Outages, connect_despite, fetched};
@@ -23,10 +20,8 @@ use super::drive::{self, Beside, Verb};
 use super::live::Live;
 use super::rollback_sheet::Sheet;
 use super::shared::Runs;
+use super::way::Way;
 use super::{Invocation, Report, candidate, debt, promote, runs, target};
-
-/// How long the images must stay, after a direct rollback, before it is believed (world time).
-pub(super) const UNREVERTED: Duration = Duration::from_secs(30);
 
 pub(super) const VERB: Verb = Verb { command: "rollback", success: "rolled-back", goes_first: true };
 
@@ -50,6 +45,8 @@ pub struct Options {
     pub gives_up: Option<RunId>,
     /// What GitHub Actions may still do for it.
     pub ends: Option<steps::Started>,
+    /// The quarantined release that it goes to, by its key; found at the start.
+    pub lifts: Option<String>,
     /// Have the run that holds the lock stopped, and take its place.
     #[serde(skip)]
     pub takeover: bool,
@@ -62,6 +59,8 @@ pub(super) struct Found {
     pub runs: Option<Version>,
     /// What is taken out: what production runs, or what main names and no pod runs yet.
     pub bad: Option<Version>,
+    /// The target is newer than all that runs: nothing is taken out.
+    pub forward: bool,
     /// The images of a release that is on its way: main names it, and no pod runs it yet.
     pub coming: BTreeMap<ServiceName, Digest>,
     /// What pods run, by service; empty for a service whose pods do not say.
@@ -70,10 +69,14 @@ pub(super) struct Found {
     pub digests: BTreeMap<ServiceName, Option<Digest>>,
     /// Services that stay as they are: asked so, or unknown to the target.
     pub untouched: Vec<ServiceName>,
+    /// The target was taken out of production once.
+    pub quarantined: Option<Quarantined>,
     pub app: Result<AppState>,
     /// What else is paused with it.
     pub paused_with: Option<String>,
     pub open: Option<RunState>,
+    /// The debts that are open already, where it goes past Git.
+    pub owed: Vec<Debt>,
 }
 
 /// Runs a rollback from its beginning.
@@ -109,8 +112,8 @@ async fn looked(
     outages: &Outages,
     options: &Options,
 ) -> Result<Option<(Found, Facts, Options)>> {
-    let past = "gospel-release rollback --direct --pause-sync --reason TEXT";
-    outages.go_without(invocation, options.direct, "a rollback", past)?;
+    let past = past_git(options, None);
+    outages.go_without(invocation, options.direct, "a rollback", &past)?;
     if options.accept_schema && options.reason.is_none() {
         return Err(Error::usage("--accept-schema needs --reason TEXT: who reads this later must know why"));
     }
@@ -138,7 +141,8 @@ async fn looked(
     let facts = facts(&found, options);
     let gives_up = found.open.as_ref().map(|run| run.header.run.clone());
     let ends = found.open.as_ref().and_then(started);
-    let options = Options { gives_up, ends, ..options.clone() };
+    let lifts = found.quarantined.as_ref().map(Quarantined::key);
+    let options = Options { gives_up, ends, lifts, ..options.clone() };
     Ok(Some((found, facts, options)))
 }
 
@@ -212,8 +216,9 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
     {
         must_be_meant(runs, &target.version, open.as_ref(), &quarantined)?;
     }
-    // Said twice, it takes nothing out: what it went back to is good.
-    let bad = bad.filter(|bad| *bad != target.version);
+    // Said twice, it takes nothing out: what it went back to is good. Nor is what an older release ran, when it goes forward again.
+    let bad = bad.filter(|bad| *bad > target.version);
+    let forward = [&runs, &hotfixed].into_iter().flatten().all(|now| *now < target.version) && coming.is_none();
     let affected = affected(config, options, &target)?;
     let digests = target::digests(config, &production.aws, &target, &affected).await?;
     let coming = match releases.iter().find(|past| coming.as_ref() == Some(&past.version)) {
@@ -227,7 +232,24 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
         Ok(app) if options.direct && app.auto_sync => steps::paused_with(&connected.applications, app).await,
         _ => None,
     };
-    Ok(Found { target, runs, bad, coming, live, digests, untouched, app, paused_with, open })
+    let owed = if options.direct { debt::open(connected, config, invocation.clock.now()).await? } else { Vec::new() };
+    let owed = owed.into_iter().map(|open| open.debt).collect();
+    let quarantined = quarantined.get(&target.version.to_string()).cloned();
+    Ok(Found {
+        target,
+        runs,
+        bad,
+        forward,
+        coming,
+        live,
+        digests,
+        untouched,
+        quarantined,
+        app,
+        paused_with,
+        open,
+        owed,
+    })
 }
 
 /// What production runs is mostly what is to be taken out. Where it was just gone back to, or a newer release has not reached it, one
@@ -248,7 +270,8 @@ fn must_be_meant(
         .hint(format!("gospel-release abort {}", open.header.run))
         .hint(format!("where {runs} is the bad one: {further}")));
     }
-    let gone_back = quarantined.values().find(|entry| entry.back_to == *runs && entry.version.as_ref() > Some(runs));
+    let newer = |entry: &Quarantined| entry.version.as_ref().is_none_or(|version| version > runs);
+    let gone_back = quarantined.values().find(|entry| entry.back_to == *runs && newer(entry));
     if let Some(entry) = gone_back {
         let (when, who) = (entry.at.strftime("%Y-%m-%d %H:%M UTC"), printable(&entry.who));
         return Err(Error::usage(format!(
@@ -335,6 +358,9 @@ fn facts(found: &Found, options: &Options) -> Facts {
 
 /// What production runs of the affected services and the target is not: by its pods, by main, or by the run that was bringing it.
 fn bad_images(found: &Found) -> BTreeMap<ServiceName, Digest> {
+    if found.forward {
+        return BTreeMap::new();
+    }
     let going = found.open.as_ref().filter(|open| open.header.command == VERB.command);
     if let Some(going) = going {
         let mut bad = going.facts.quarantined.clone();
@@ -363,6 +389,7 @@ pub(super) fn plan(
     let config = Arc::new(invocation.config.clone());
     let version = facts.version.clone().ok_or_else(|| Error::internal("a rollback without a target"))?;
     let ready = ready(invocation, connected, options, facts)?;
+    let owed = found.as_ref().map(|found| found.owed.clone()).unwrap_or_default();
     let question = {
         let sheet = found.map(|found| Sheet { found: &found, options, config: &config }.text(&connected.world));
         let phrase = version.to_string();
@@ -377,43 +404,37 @@ pub(super) fn plan(
     let stop = options.ends.clone().map(|started| {
         steps::StopRun::new(connected.github.clone(), config.workflow.clone(), config.repository.clone(), started)
     });
-    let commit = steps::ChangeOverlay {
-        git: Arc::clone(&connected.git),
-        config: Config::clone(&config),
-        run: run.cloned(),
-        subject: format!("revert(production): roll back to {version}"),
-        later: options.direct,
-        last: steps::LastEdit::default(),
+    let way = Way {
+        connected,
+        config: &config,
+        commit: steps::ChangeOverlay {
+            git: Arc::clone(&connected.git),
+            config: Config::clone(&config),
+            run: run.cloned(),
+            subject: format!("revert(production): roll back to {version}"),
+            later: options.direct,
+            last: steps::LastEdit::default(),
+        },
+        direct: options.direct,
+        pause_sync: options.pause_sync,
+        terminate_sync: options.terminate_sync,
+        past: past_git(options, Some(&version)),
     };
     plan = if options.direct {
+        let register = Register::new(maps.clone(), debt::DEBTS);
         let debts = debts(invocation, options, run, &version);
-        // What runs comes first; what may come later is ended after it.
-        directly(connected, &config, options, plan, &maps, debts).step_if(stop)
+        let record = steps::RecordDebts { register, debts, open: owed, waived: None, due_after: config.debt.due_after };
+        // Written down first; what runs comes next, and what may come later is ended after it.
+        way.changed(plan.step(record)).step_if(stop)
     } else {
-        plan.step_if(stop)
-            .step(steps::FreeArgo {
-                applications: connected.applications.clone(),
-                argo: config.argo.clone(),
-                terminate: options.terminate_sync,
-            })
-            .step(commit.clone())
-            .step(steps::ArgoSync {
-                applications: connected.applications.clone(),
-                git: Arc::clone(&connected.git),
-                argo: config.argo.clone(),
-                terminate: options.terminate_sync,
-                past: Some(format!("gospel-release rollback --direct --pause-sync --to {version}")),
-            })
+        way.changed(plan.step_if(stop))
     };
-    plan = arrived(connected, &config, |name| facts.shipped.contains_key(name), plan)?;
-    if options.direct {
-        plan = plan.step(steps::Unreverted::new(apply(connected, &config), UNREVERTED));
-    }
+    plan = way.arrived(|name| facts.shipped.contains_key(name), plan)?;
     let bad_images = !facts.quarantined.is_empty();
-    plan = plan.step_if(bad_images.then(|| quarantine(invocation, &maps, facts, run, &version)));
-    if options.direct {
-        plan = plan.step(commit).step(resume_sync(connected, &config));
-    }
+    plan = plan
+        .step_if(bad_images.then(|| quarantine(invocation, &maps, facts, run, &version)))
+        .step_if(options.lifts.clone().map(|key| lift(&maps, facts, key)));
+    plan = way.made_good(plan);
     let whole = facts.change.as_ref().is_some_and(|change| change.whole);
     let bad = facts.previous.clone().filter(|_| whole && config.announce.github_release);
     Ok(plan
@@ -427,75 +448,25 @@ pub(super) fn plan(
         .step_if(promote::webhook(invocation, &config, steps::News::RolledBack)?))
 }
 
-/// Past Git: written down first, then self-heal out of the way, then all images at once.
-fn directly(
-    connected: &Connected,
-    config: &Config,
-    options: &Options,
-    plan: Plan,
-    maps: &ConfigMaps,
-    debts: Vec<Debt>,
-) -> Plan {
-    plan.step(steps::RecordDebts {
-        register: Register::new(maps.clone(), debt::DEBTS),
-        debts,
-        waived: None,
-        due_after: config.debt.due_after,
-    })
-    .step(steps::PauseSync {
-        applications: connected.applications.clone(),
-        application: config.argo.application.clone(),
-        consent: options.pause_sync,
-    })
-    .step(apply(connected, config))
-}
-
-pub(super) fn apply(connected: &Connected, config: &Config) -> steps::ApplyImages {
-    steps::ApplyImages { workloads: connected.production.workloads.clone(), config: config.clone() }
-}
-
-pub(super) fn resume_sync(connected: &Connected, config: &Config) -> steps::ResumeSync {
-    let (applications, git) = (connected.applications.clone(), Arc::clone(&connected.git));
-    steps::ResumeSync::new(applications, connected.production.workloads.clone(), git, config.clone())
-}
-
-/// Pods of the affected services on their images, and production healthy.
-pub(super) fn arrived(
-    connected: &Connected,
-    config: &Config,
-    affected: impl Fn(&ServiceName) -> bool,
-    plan: Plan,
-) -> Result<Plan> {
-    let production = &connected.production;
-    let namespace = &config.production.namespace;
-    let mut only = config.clone();
-    only.services.retain(|service| affected(&service.name));
-    Ok(plan
-        .step(steps::Rollout::new(
-            production.workloads.clone(),
-            Events::new(&production.cluster, namespace),
-            Logs::new(&production.cluster, namespace),
-            production.aws.clone(),
-            only,
-        ))
-        .step(steps::ProductionHealth {
-            endpoints: Endpoints::new(config, &config.production, &production.cluster)?,
-            http: http::client()?,
-            urls: config.production.urls.clone(),
-            within: config.rollout.within,
-        }))
+/// The command that goes past Git and Argo CD, for the services that were asked for.
+fn past_git(options: &Options, to: Option<&Version>) -> String {
+    let mut command = "gospel-release rollback --direct --pause-sync".to_owned();
+    if let Some(version) = to.or(options.to.as_ref()) {
+        command.push_str(&format!(" --to {version}"));
+    }
+    for name in &options.services {
+        command.push_str(&format!(" --service {name}"));
+    }
+    command
 }
 
 fn debts(invocation: &Invocation, options: &Options, run: Option<&RunId>, target: &Version) -> Vec<Debt> {
-    let mut again = format!("gospel-release rollback --direct --pause-sync --to {target}");
-    for name in &options.services {
-        again.push_str(&format!(" --service {name}"));
-    }
+    let again = past_git(options, Some(target));
     let run = run.cloned().unwrap_or_else(|| "dry-run".parse().expect("a DNS label"));
     let debt = |kind| Debt {
         kind,
         owner: invocation.who(),
-        reason: options.reason.clone().unwrap_or_else(|| "not given".to_owned()),
+        reason: options.reason.clone().unwrap_or_default(),
         run: run.clone(),
         opened: jiff::Timestamp::UNIX_EPOCH,
         due: jiff::Timestamp::UNIX_EPOCH,
@@ -524,6 +495,12 @@ fn quarantine(
             back_to: target.clone(),
         },
     }
+}
+
+/// What production runs again, verified, is in quarantine no more.
+fn lift(maps: &ConfigMaps, facts: &Facts, key: String) -> steps::LiftQuarantine {
+    let register = Register::new(maps.clone(), debt::QUARANTINE);
+    steps::LiftQuarantine { register, key, services: facts.shipped.keys().cloned().collect() }
 }
 
 fn ready(invocation: &Invocation, connected: &Connected, options: &Options, facts: &Facts) -> Result<gates::Ready> {

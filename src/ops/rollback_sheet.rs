@@ -28,6 +28,7 @@ impl Sheet<'_> {
             format!("  runs now   {now}"),
         ];
         lines.extend(self.coming());
+        lines.extend(self.quarantined());
         lines.push(format!("  known by   {}", target.known_by()));
         lines.extend(self.images());
         lines.extend(self.skew());
@@ -48,6 +49,14 @@ impl Sheet<'_> {
     fn coming(&self) -> Option<String> {
         let bad = self.found.bad.as_ref().filter(|_| !self.found.coming.is_empty())?;
         Some(format!("  on its way {bad}: {} names it, no pod runs it yet", self.config.repository.main))
+    }
+
+    /// The target was bad once: whoever goes there again means it.
+    fn quarantined(&self) -> Option<String> {
+        let entry = self.found.quarantined.as_ref()?;
+        let (when, who) = (entry.at.strftime("%Y-%m-%d %H:%M UTC"), printable(&entry.who));
+        let reason = if entry.reason.is_empty() { String::new() } else { format!(": {}", printable(&entry.reason)) };
+        Some(format!("  CAUTION    {} is in quarantine since {when}, by {who}{reason}", self.found.target.version))
     }
 
     fn images(&self) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 
 use crate::adapters::cluster::{DeploymentState, Live, Workloads};
 use crate::config::Config;
@@ -14,6 +14,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Writes at a time: the API server's own limit on one client is higher, a rollout is the floor anyway.
 const CONCURRENCY: usize = 32;
+/// Refusals that are told beside the first one.
+const TOLD: usize = 4;
 
 /// Applies the images of [`Facts::change`], each with one request, all at once.
 pub struct ApplyImages {
@@ -28,36 +30,94 @@ struct Behind {
     image: ImageRef,
 }
 
+/// What is to be written, and why some of it cannot be: one that is missing keeps no other from going back.
+#[derive(Default)]
+struct ToDo {
+    behind: Vec<Behind>,
+    missing: Vec<Error>,
+}
+
 impl ApplyImages {
     /// What each affected Deployment shall name; as Kustomize would render it, so that the commit that follows changes nothing.
-    async fn behind(&self, facts: &Facts) -> Result<Vec<Behind>> {
-        self.behind_of(facts, &self.workloads.deployments().await?)
+    async fn to_do(&self, facts: &Facts) -> Result<ToDo> {
+        self.to_do_of(facts, &self.workloads.deployments().await?)
     }
 
-    fn behind_of(&self, facts: &Facts, deployments: &[impl Borrow<DeploymentState>]) -> Result<Vec<Behind>> {
+    /// Asserts that nothing has put an old image back.
+    ///
+    /// # Errors
+    /// Says that something does, and how it is stopped.
+    pub fn must_stay(&self, facts: &Facts, deployments: &[impl Borrow<DeploymentState>]) -> Result<()> {
+        let ToDo { behind, missing } = self.to_do_of(facts, deployments)?;
+        if let Some(first) = behind.first() {
+            let application = &self.config.argo.application;
+            return Err(Error::outside(format!(
+                "{} names its old image again ({} in all): something puts it back",
+                first.deployment,
+                count(behind.len(), "Deployment")
+            ))
+            .seen("Argo CD's self-heal does so, and so does anybody who applies the manifests of main.")
+            .hint("pause automated sync and go on: gospel-release resume --pause-sync")
+            .hint(format!(
+                "where Argo CD cannot be asked from here, have it paused first: argocd app set {application} --sync-policy none"
+            )));
+        }
+        missing.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    fn to_do_of(&self, facts: &Facts, deployments: &[impl Borrow<DeploymentState>]) -> Result<ToDo> {
         let by_name = self.config.service_map();
-        let mut behind = Vec::new();
+        let mut to_do = ToDo::default();
         for (name, new) in &super::change(facts)?.images {
             let Some(service) = by_name.get(name) else { continue };
-            let deployment = self.config.deployment_of(service);
-            let found = deployments
-                .iter()
-                .map(Borrow::borrow)
-                .find(|found: &&DeploymentState| found.name == deployment)
-                .ok_or_else(|| {
-                    Error::outside(format!("there is no Deployment {deployment} in {}", self.workloads.namespace()))
-                })?;
-            let current = found
-                .image(name.as_str())
-                .ok_or_else(|| Error::outside(format!("the Deployment {deployment} has no container {name}")))?;
-            let image = rendered(current, new);
-            if *current != image {
-                let container = container_of(found, name);
-                behind.push(Behind { deployment, container, image });
+            match self.behind(name, &self.config.deployment_of(service), new, deployments) {
+                Ok(behind) => to_do.behind.extend(behind),
+                Err(error) => to_do.missing.push(error),
             }
         }
-        Ok(behind)
+        Ok(to_do)
     }
+
+    fn behind(
+        &self,
+        service: &ServiceName,
+        deployment: &str,
+        new: &NewImage,
+        deployments: &[impl Borrow<DeploymentState>],
+    ) -> Result<Option<Behind>> {
+        let found = deployments.iter().map(Borrow::borrow).find(|found: &&DeploymentState| found.name == deployment);
+        let found = found.ok_or_else(|| {
+            Error::outside(format!("there is no Deployment {deployment} in {}", self.workloads.namespace()))
+        })?;
+        let current = found
+            .image(service.as_str())
+            .ok_or_else(|| Error::outside(format!("the Deployment {deployment} has no container {service}")))?;
+        let image = rendered(current, new);
+        let differs = *current != image;
+        Ok(differs.then(|| Behind { deployment: found.name.clone(), container: container_of(found, service), image }))
+    }
+}
+
+/// What was refused, where the rest was written: all of it is told, and the rest rolls out.
+fn refused(written: usize, refused: Vec<Error>) -> Error {
+    let total = written + refused.len();
+    let what = format!("{} of {} not changed", refused.len(), count(total, "Deployment"));
+    let mut refused = refused.into_iter();
+    let mut error = match refused.next() {
+        Some(first) => first.context(what),
+        None => Error::internal(what),
+    };
+    let left = refused.len();
+    for one in refused.by_ref().take(TOLD) {
+        error = error.seen(crate::error::chain(&one));
+    }
+    if left > TOLD {
+        error = error.seen(format!("and {} more", left - TOLD));
+    }
+    if written > 0 {
+        error = error.seen(format!("{} changed, and roll out meanwhile", count(written, "Deployment")));
+    }
+    error.hint("mend what it names, and then: gospel-release resume")
 }
 
 fn container_of(deployment: &DeploymentState, service: &ServiceName) -> String {
@@ -98,24 +158,34 @@ impl Step for ApplyImages {
 
     fn probe<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
-            let behind = self.behind(facts).await?;
-            if behind.is_empty() {
-                let evidence = Evidence::new("every affected Deployment names its image")
-                    .from(format!("Deployments of {}", self.workloads.namespace()))
-                    .at(io.now());
-                return Ok(Probe::Done(Done::new(evidence)));
+            let ToDo { behind, missing } = self.to_do(facts).await?;
+            if !behind.is_empty() {
+                return Ok(Probe::NotYet(format!("{} to change", count(behind.len(), "Deployment"))));
             }
-            Ok(Probe::NotYet(format!("{} to change", count(behind.len(), "Deployment"))))
+            if !missing.is_empty() {
+                let written = super::change(facts)?.images.len().saturating_sub(missing.len());
+                return Err(refused(written, missing));
+            }
+            let evidence = Evidence::new("every affected Deployment names its image")
+                .from(format!("Deployments of {}", self.workloads.namespace()))
+                .at(io.now());
+            Ok(Probe::Done(Done::new(evidence)))
         })
     }
 
+    /// Every one is tried: what one refuses says nothing about the others.
     fn act<'a>(&'a self, facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
-            let behind = self.behind(facts).await?;
+            let ToDo { behind, missing } = self.to_do(facts).await?;
             let applied =
                 behind.iter().map(|one| self.workloads.apply_image(&one.deployment, &one.container, &one.image));
             let applied: Vec<_> = applied.collect();
-            stream::iter(applied).buffer_unordered(CONCURRENCY).try_collect::<Vec<()>>().await?;
+            let applied: Vec<Result<()>> = stream::iter(applied).buffer_unordered(CONCURRENCY).collect().await;
+            let failed: Vec<Error> = applied.into_iter().filter_map(Result::err).chain(missing).collect();
+            if !failed.is_empty() {
+                let affected = super::change(facts)?.images.len();
+                return Err(refused(affected.saturating_sub(failed.len()), failed));
+            }
             let evidence = Evidence::new(count(behind.len(), "Deployment"))
                 .from(format!("server-side apply in {}", self.workloads.namespace()))
                 .at(io.now());
@@ -172,19 +242,10 @@ impl Step for Unreverted {
             let since = *self.since.get_or_init(|| io.now());
             let held = Duration::try_from(io.now().duration_since(since)).unwrap_or_default();
             // The last look is at the cluster itself.
-            let reverted = if held < self.lasts {
-                self.apply.behind_of(facts, &live.deployments().await?)?
+            if held < self.lasts {
+                self.apply.must_stay(facts, &live.deployments().await?)?;
             } else {
-                self.apply.behind(facts).await?
-            };
-            if let Some(first) = reverted.first() {
-                return Err(Error::outside(format!(
-                    "{} names its old image again ({} in all): something puts it back",
-                    first.deployment,
-                    count(reverted.len(), "Deployment")
-                ))
-                .seen("Argo CD's self-heal does so, and so does anybody who applies the manifests of main.")
-                .hint("pause automated sync and go on: gospel-release resume --pause-sync"));
+                self.apply.must_stay(facts, &self.apply.workloads.deployments().await?)?;
             }
             if held < self.lasts {
                 return Ok(Probe::NotYet(format!("{} more", crate::domain::duration(self.lasts.saturating_sub(held)))));

@@ -1,6 +1,6 @@
 //! Argo CD at our revision. `Healthy` and `Synced` alone may describe the old one (akuity/kargo#2196).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,13 +14,14 @@ use crate::error::{Class, Error, Kind, Result};
 
 /// Waits until the Application has synced a revision that contains the overlay commit.
 pub struct ArgoSync {
-    pub applications: Applications,
-    pub git: Arc<Git>,
-    pub argo: Argo,
-    /// `--terminate-sync`: consent to end another's operation that hangs.
-    pub terminate: bool,
-    /// The command that goes past Argo CD, where there is one.
-    pub past: Option<String>,
+    applications: Applications,
+    git: Arc<Git>,
+    argo: Argo,
+    terminate: bool,
+    past: Option<String>,
+    /// The failed sync of our revision that the first look found, if it did: somebody may have mended its cause since, and Argo CD does
+    /// not try a failed revision again by itself.
+    failed_before: OnceLock<Option<Operation>>,
 }
 
 /// What stands between the Application and our revision.
@@ -38,6 +39,13 @@ enum Standing {
 }
 
 impl ArgoSync {
+    /// `terminate`: `--terminate-sync`, consent to end another's operation that hangs. `past`: the command that goes past Argo CD,
+    /// where there is one.
+    #[must_use]
+    pub fn new(applications: Applications, git: Arc<Git>, argo: Argo, terminate: bool, past: Option<String>) -> Self {
+        Self { applications, git, argo, terminate, past, failed_before: OnceLock::new() }
+    }
+
     async fn standing(&self, app: &AppState, ours: &CommitSha, now: Timestamp) -> Result<Standing> {
         if let Some(operation) = app.operation.as_ref().filter(|operation| operation.running()) {
             return Ok(self.running(operation, covers(&self.git, operation.revision.as_deref(), ours).await?, now));
@@ -53,18 +61,15 @@ impl ArgoSync {
                 ours.short()
             )));
         }
-        if let Some(operation) = &app.operation
-            && covers(&self.git, operation.revision.as_deref(), ours).await?
-            && !operation.succeeded()
-        {
-            return Ok(Standing::Failed(format!("{}: {}", operation.phase, operation.message)));
-        }
         // Other objects may differ for ever (a field that somebody else owns): our sync is over, and pods are looked at next.
-        let over = app.operation.as_ref().filter(|operation| operation.succeeded());
-        let over = match over {
+        let over = match &app.operation {
             Some(operation) => covers(&self.git, operation.revision.as_deref(), ours).await?,
             None => false,
         };
+        if let Some(operation) = app.operation.as_ref().filter(|operation| over && !operation.succeeded()) {
+            let said = format!("{}: {}", operation.phase, operation.message);
+            return Ok(if app.operation_requested { Standing::Syncing(said) } else { Standing::Failed(said) });
+        }
         if app.sync_status != "Synced" && !over {
             // Where automated sync is off, nobody begins: it was seen at our revision, and that is all.
             let asked = app.auto_sync || app.operation_requested;
@@ -72,6 +77,20 @@ impl ArgoSync {
             return Ok(if asked { Standing::Syncing(said) } else { Standing::Behind(said) });
         }
         Ok(Standing::Synced)
+    }
+
+    /// Whether that sync had failed before this step began.
+    fn failed_before(&self, app: &AppState) -> bool {
+        self.failed_before.get().is_some_and(|failed| failed.is_some() && *failed == app.operation)
+    }
+
+    async fn sync(&self, app: &AppState, ours: &CommitSha) -> Result<Act> {
+        match self.applications.sync(&app.name, ours.as_str()).await {
+            // Its controller was writing, or somebody's sync began: the next look says which.
+            Err(error) if error.is_conflict() => {}
+            other => other?,
+        }
+        Ok(Act::Waiting { note: String::new() })
     }
 
     fn failed(&self, app: &AppState, why: &str, facts: &Facts) -> Error {
@@ -137,7 +156,10 @@ impl Step for ArgoSync {
             let ours = super::overlay_commit(facts)?;
             let app = self.applications.application(&self.argo.application).await?;
             app.must_be_clear()?;
-            match self.standing(&app, ours, io.now()).await? {
+            let standing = self.standing(&app, ours, io.now()).await?;
+            self.failed_before
+                .get_or_init(|| app.operation.clone().filter(|_| matches!(standing, Standing::Failed(_))));
+            match standing {
                 Standing::Synced => {
                     let evidence = Evidence::new(format!("{} and {}", app.sync_status, app.health))
                         .from(format!("Application {}/{}", self.argo.namespace, app.name))
@@ -147,7 +169,10 @@ impl Step for ArgoSync {
                 }
                 Standing::Behind(why) | Standing::Syncing(why) => Ok(Probe::NotYet(why)),
                 Standing::Stuck(_) if self.terminate => Ok(Probe::NotYet("the stuck operation to end".to_owned())),
-                Standing::Stuck(about) => Err(stuck(&app, &about, facts)),
+                Standing::Stuck(about) => Err(in_the_way(&app, &about, facts)),
+                Standing::Failed(why) if self.failed_before(&app) => {
+                    Ok(Probe::NotYet(format!("another sync of {}; the last one failed: {why}", app.name)))
+                }
                 Standing::Failed(why) => Err(self.failed(&app, &why, facts)),
             }
         })
@@ -164,15 +189,9 @@ impl Step for ArgoSync {
                     self.applications.terminate(&app.name).await?;
                     Ok(Act::Waiting { note: format!("{about} to end") })
                 }
-                // Nobody syncs by itself where that is switched off.
-                Standing::Behind(_) if !app.auto_sync && !app.operation_requested => {
-                    match self.applications.sync(&app.name, ours.as_str()).await {
-                        // Its controller was writing, or somebody's sync began: the next look says which.
-                        Err(error) if error.is_conflict() => {}
-                        other => other?,
-                    }
-                    Ok(Act::Waiting { note: String::new() })
-                }
+                // Nobody syncs by itself where that is switched off, or where this revision has failed.
+                Standing::Behind(_) if !app.auto_sync && !app.operation_requested => self.sync(&app, ours).await,
+                Standing::Failed(_) if !app.operation_requested => self.sync(&app, ours).await,
                 Standing::Behind(_) => {
                     self.applications.refresh(&app.name, Refresh::Normal).await?;
                     Ok(Act::Waiting { note: String::new() })
@@ -205,8 +224,9 @@ pub(super) fn about(operation: &Operation, now: Timestamp) -> (Duration, String)
     (age, about)
 }
 
-fn stuck(app: &AppState, about: &str, facts: &Facts) -> Error {
-    Error::new(Kind::Waiting, format!("{}: {about}, and blocks our sync", app.name))
+/// Another's operation, which only a person may end.
+pub(super) fn in_the_way(app: &AppState, about: &str, facts: &Facts) -> Error {
+    Error::new(Kind::Waiting, format!("{}: {about}, and is in the way of ours", app.name))
         .class(Class::NeedsHuman)
         .seen(super::still_serves(facts))
         .hint("to end that operation and go on: gospel-release resume --terminate-sync")

@@ -2,19 +2,41 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use crate::adapters::cluster::Applications;
 use crate::config::model::Argo;
+use crate::domain::printable;
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
-use crate::error::{Class, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 
-use super::argo::about;
+use super::argo::{about, in_the_way};
+use super::patience::Patience;
+
+/// How long one who goes past Git waits for an operation to end (world time). A controller that is down ends none, and begins none.
+const ENDS_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Waits for a short operation, ends a hanging one with consent, and sees it gone.
 pub struct FreeArgo {
-    pub applications: Applications,
-    pub argo: Argo,
-    /// `--terminate-sync`: consent to end whatever operation is under way.
-    pub terminate: bool,
+    applications: Applications,
+    argo: Argo,
+    terminate: bool,
+    /// Set where images are applied past Git: an operation under way could put the old ones back, and Argo CD may be down.
+    past_git: Option<Patience>,
+}
+
+impl FreeArgo {
+    /// `terminate`: `--terminate-sync`, consent to end whatever operation is under way.
+    #[must_use]
+    pub fn new(applications: Applications, argo: Argo, terminate: bool) -> Self {
+        Self { applications, argo, terminate, past_git: None }
+    }
+
+    /// For who goes past Git: nothing is waited for that may never come.
+    #[must_use]
+    pub fn past_git(self) -> Self {
+        Self { past_git: Some(Patience::default()), ..self }
+    }
 }
 
 impl Step for FreeArgo {
@@ -40,16 +62,22 @@ impl Step for FreeArgo {
             if facts.overlay_commit.is_some() {
                 return Ok(Probe::Done(Done::said("the commit was made by then")));
             }
-            let app = self.applications.application(&self.argo.application).await?;
+            let app = match self.applications.application(&self.argo.application).await {
+                Err(error) if self.past_git.is_some() => {
+                    let why = printable(&error.to_string());
+                    return Ok(Probe::Done(Done::said(format!("Argo CD cannot be asked ({why})"))));
+                }
+                other => other?,
+            };
             let Some(operation) = app.operation.as_ref().filter(|operation| operation.running()) else {
                 return Ok(Probe::Done(Done::said("none is under way")));
             };
             let (age, about) = about(operation, io.now());
-            if !self.terminate && age >= self.argo.stuck_after {
-                return Err(Error::new(Kind::Waiting, format!("{}: {about}, and blocks ours", app.name))
-                    .class(Class::NeedsHuman)
-                    .seen(super::still_serves(facts))
-                    .hint("to end that operation and go on: gospel-release resume --terminate-sync"));
+            if !self.terminate && (age >= self.argo.stuck_after || self.past_git.is_some()) {
+                return Err(in_the_way(&app, &about, facts));
+            }
+            if self.past_git.as_ref().is_some_and(|patience| patience.is_over(ENDS_WITHIN, io)) {
+                return Ok(Probe::Done(Done::left(format!("{about}, and does not end; the images are watched"))));
             }
             Ok(Probe::NotYet(format!("{about} to end")))
         })

@@ -43,7 +43,7 @@ pub use overlay::OverlayCommit;
 pub use pause_sync::{PauseSync, ResumeSync, paused_with};
 pub use pipeline::Pipeline;
 pub use push_branch::PushBranch;
-pub use records::{Quarantine, RecordDebts};
+pub use records::{LiftQuarantine, Quarantine, RecordDebts};
 pub use rollout::Rollout;
 pub use scan::ScanFindings;
 pub use stop_run::{Started, StopRun};
@@ -94,6 +94,8 @@ fn way_back(facts: &Facts) -> String {
 /// What production serves while a release is under way, in a sentence.
 fn still_serves(facts: &Facts) -> String {
     match &facts.previous {
+        // What is taken out may never have arrived.
+        _ if facts.change.is_some() => "Production serves what it did before.".to_owned(),
         Some(previous) => format!("Production still serves {previous}."),
         None => "Production serves no earlier release.".to_owned(),
     }

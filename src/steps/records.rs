@@ -1,9 +1,11 @@
 //! What the team must know later: quarantined releases, and debts.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 
 use crate::adapters::cluster::Register;
-use crate::domain::{Debt, DebtKind, Evidence, Quarantined, count};
+use crate::domain::{Debt, DebtKind, Evidence, Quarantined, ServiceName, count};
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
 use crate::error::Result;
 
@@ -49,11 +51,66 @@ impl Step for Quarantine {
     }
 }
 
+/// Takes images that production runs again, and runs well, out of quarantine.
+pub struct LiftQuarantine {
+    pub register: Register,
+    /// The release's key.
+    pub key: String,
+    /// The services that run it again.
+    pub services: BTreeSet<ServiceName>,
+}
+
+impl LiftQuarantine {
+    async fn entry(&self) -> Result<Option<Quarantined>> {
+        let entry = self.register.all::<Quarantined>().await?.remove(&self.key);
+        Ok(entry.filter(|entry| entry.digests.keys().any(|service| self.services.contains(service))))
+    }
+}
+
+impl Step for LiftQuarantine {
+    fn id(&self) -> &'static str {
+        "lift-quarantine"
+    }
+
+    fn title(&self, _facts: &Facts) -> String {
+        format!("Take {} out of quarantine", self.key)
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::Repeatable
+    }
+
+    fn probe<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+        Box::pin(async move {
+            Ok(match self.entry().await? {
+                None => Probe::Done(Done::said("production runs it again")),
+                Some(_) => Probe::NotYet("in quarantine".to_owned()),
+            })
+        })
+    }
+
+    fn act<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
+        Box::pin(async move {
+            let Some(known) = self.entry().await? else { return Ok(Act::Waiting { note: String::new() }) };
+            let mut left = known.clone();
+            left.digests.retain(|service, _| !self.services.contains(service));
+            if left.digests.is_empty() {
+                self.register.remove(&BTreeMap::from([(self.key.clone(), known)])).await?;
+            } else {
+                self.register.put(&self.key, &left).await?;
+            }
+            Ok(Act::Waiting { note: String::new() })
+        })
+    }
+}
+
 /// Writes down what break glass will leave open, before it is done.
 pub struct RecordDebts {
     pub register: Register,
     /// Without times: those are of the moment in which they are written.
     pub debts: Vec<Debt>,
+    /// The debts that are open already: one that is opened again goes on, and is not due later for it.
+    pub open: Vec<Debt>,
     /// What is written for each gate that was gone without; its kind is filled in.
     pub waived: Option<Debt>,
     /// World time after which a debt is overdue.
@@ -101,6 +158,8 @@ impl Step for RecordDebts {
             for debt in &self.all(facts) {
                 let due = now.checked_add(self.due_after).unwrap_or(Timestamp::MAX);
                 let debt = Debt { opened: now, due, ..debt.clone() };
+                let known = self.open.iter().find(|known| known.key() == debt.key());
+                let debt = known.map_or(debt.clone(), |known| debt.going_on(known));
                 self.register.put(&debt.key(), &debt).await?;
             }
             Ok(Act::Waiting { note: String::new() })

@@ -17,6 +17,8 @@ use crate::error::{Error, Kind, Result};
 use crate::monitor::fingerprint::telling;
 use crate::monitor::pods::{Diagnosis, Expected, Overview, diagnose};
 
+use super::apply_images::ApplyImages;
+
 /// Lines of a sick pod's log that are read, and that are shown.
 const LOG_READ: u32 = 60;
 const LOG_SHOWN: usize = 5;
@@ -32,25 +34,36 @@ pub struct Rollout {
     expected: OnceCell<Vec<Expected>>,
     /// From the first look on: no look costs a request after that.
     live: OnceLock<Live>,
+    /// What was applied past Git, and must not be put back meanwhile.
+    applied: Option<ApplyImages>,
 }
 
 impl Rollout {
     /// `config`: its services are the ones that are waited for.
     #[must_use]
     pub fn new(workloads: Workloads, events: Events, logs: Logs, aws: Aws, config: Config) -> Self {
-        Self { workloads, events, logs, aws, config, expected: OnceCell::new(), live: OnceLock::new() }
+        Self { workloads, events, logs, aws, config, expected: OnceCell::new(), live: OnceLock::new(), applied: None }
+    }
+
+    /// As it is, of images that were applied past Git: something that puts the old ones back is told at once.
+    #[must_use]
+    pub fn applied(self, applied: ApplyImages) -> Self {
+        Self { applied: Some(applied), ..self }
     }
 
     async fn ask_expected(&self, facts: &Facts) -> Result<Vec<Expected>> {
         let expected = self.config.services.iter().map(async |service| {
             let digest = wanted(&service.name, facts)?;
+            // A hotfix, and a release that began as one, are not named by their version.
+            let entry = facts.change.as_ref().and_then(|change| change.images.get(&service.name));
+            let own = || facts.version.as_ref().map(ToString::to_string);
             let mut digests = vec![digest.clone()];
             digests.extend(self.aws.equivalents(&self.config.image_of(service), &digest).await?);
             Ok::<_, Error>(Expected {
                 service: service.name.clone(),
                 container: service.name.to_string(),
                 digests,
-                tag: facts.version.as_ref().map(ToString::to_string),
+                tag: entry.and_then(|image| image.entry.tag.clone()).or_else(own),
                 replicas: self.config.production.replicas,
             })
         });
@@ -117,10 +130,12 @@ fn wanted(service: &ServiceName, facts: &Facts) -> Result<Digest> {
 
 /// A rolling update keeps old pods until new ones are ready.
 fn serving(facts: &Facts) -> String {
-    facts.previous.as_ref().map_or_else(
-        || "No earlier release serves.".to_owned(),
-        |previous| format!("The pods of {previous} keep serving until new ones are ready."),
-    )
+    match &facts.previous {
+        // What is taken out may never have arrived.
+        _ if facts.change.is_some() => "The pods that were there keep serving until new ones are ready.".to_owned(),
+        Some(previous) => format!("The pods of {previous} keep serving until new ones are ready."),
+        None => "No earlier release serves.".to_owned(),
+    }
 }
 
 impl Step for Rollout {
@@ -154,6 +169,9 @@ impl Step for Rollout {
             let expected = self.expected.get_or_try_init(|| self.ask_expected(facts)).await?;
             let live = self.live.get_or_init(|| self.workloads.live());
             let (deployments, pods) = live.look().await?;
+            if let Some(applied) = &self.applied {
+                applied.must_stay(facts, &deployments)?;
+            }
             let now = io.now();
             let diagnoses = self.diagnoses(expected, &deployments, &pods, now);
             let doomed: BTreeMap<ServiceName, String> = diagnoses

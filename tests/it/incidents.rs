@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use crate::support::{Ran, World, eventually};
 
-const SPEED: u32 = 3600;
-const OVERLAY: &str = "infra/k8s/overlays/production/kustomization.yaml";
+pub const SPEED: u32 = 3600;
+pub const OVERLAY: &str = "infra/k8s/overlays/production/kustomization.yaml";
 /// A day of this world is 24 s: debts must not be overdue because this machine is busy.
 const PATIENT: [&str; 2] = ["--set", "debt.due_after=2000h"];
 
-type Digests = BTreeMap<String, BTreeSet<String>>;
+pub type Digests = BTreeMap<String, BTreeSet<String>>;
 
 /// What ECR has under a tag, by Deployment.
-fn tagged(world: &World, tag: &str) -> Digests {
+pub fn tagged(world: &World, tag: &str) -> Digests {
     let of = |deployment: &String| {
         let digest = world.digest_of(deployment, tag).unwrap_or_else(|| panic!("{deployment}:{tag} is not in ECR"));
         (deployment.clone(), BTreeSet::from([digest]))
@@ -23,16 +23,16 @@ fn tagged(world: &World, tag: &str) -> Digests {
     world.serving().keys().map(of).collect()
 }
 
-fn back(world: &World, flags: &[&str]) -> Ran {
+pub fn back(world: &World, flags: &[&str]) -> Ran {
     world.tool(&[&["rollback", "--yes", "--reason", "a test"][..], flags].concat())
 }
 
-fn auto_sync(world: &World) -> bool {
+pub fn auto_sync(world: &World) -> bool {
     !world.application()["spec"]["syncPolicy"]["automated"].is_null()
 }
 
 /// The kinds of debt that `status` lists.
-fn debts(world: &World) -> BTreeSet<String> {
+pub fn debts(world: &World) -> BTreeSet<String> {
     let status = world.tool(&[&["status", "--output", "json"][..], &PATIENT].concat());
     let debts = status.ended(0).json()["debts"].as_array().cloned().unwrap_or_default();
     debts.iter().filter_map(|debt| debt["debt"].as_str().map(str::to_owned)).collect()
@@ -46,7 +46,7 @@ fn written(world: &World) -> Vec<String> {
 
 /// After a rollback through Git: pods, overlay, Argo CD and the lock are as they should be.
 #[track_caller]
-fn settled(world: &World, serving: &Digests, ran: &Ran) {
+pub fn settled(world: &World, serving: &Digests, ran: &Ran) {
     assert_eq!(world.serving(), *serving, "{ran}");
     let app = world.application();
     assert_eq!(app["status"]["sync"]["status"], "Synced", "{ran}");

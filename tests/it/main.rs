@@ -26,3 +26,4 @@ mod sessions;
 mod steps;
 mod support;
 mod told;
+mod way_back;

@@ -20,6 +20,7 @@ use crate::monitor::databases::Database;
 use crate::ops::connect::{Connected, Outages, connect_despite};
 use crate::ops::drive::{self, Verb};
 use crate::ops::live::{Live, hotfix_commit};
+use crate::ops::way::Way;
 use crate::ops::{Invocation, Report, candidate, debt, promote, rollback};
 use crate::steps;
 
@@ -324,41 +325,24 @@ fn plan(
         })
         .step(steps::ScanFindings { aws: connected.production.aws.clone(), config: affected })
         .step(debts(invocation, options, &maps, run, commit));
-    let overlay = steps::ChangeOverlay {
-        git: Arc::clone(git),
-        config: Config::clone(&config),
-        run: run.cloned(),
-        subject: format!("fix(production): hotfix {name} on {base}"),
-        later: options.direct,
-        last: steps::LastEdit::default(),
-    };
-    plan = if options.direct {
-        let applications = connected.applications.clone();
-        let application = config.argo.application.clone();
-        plan.step(steps::PauseSync { applications, application, consent: options.pause_sync })
-            .step(rollback::apply(connected, &config))
-    } else {
-        plan.step(steps::FreeArgo {
-            applications: connected.applications.clone(),
-            argo: config.argo.clone(),
-            terminate: options.terminate_sync,
-        })
-        .step(overlay.clone())
-        .step(steps::ArgoSync {
-            applications: connected.applications.clone(),
+    let way = Way {
+        connected,
+        config: &config,
+        commit: steps::ChangeOverlay {
             git: Arc::clone(git),
-            argo: config.argo.clone(),
-            terminate: options.terminate_sync,
-            past: Some("gospel-release hotfix ship --direct --pause-sync --reason TEXT".to_owned()),
-        })
+            config: Config::clone(&config),
+            run: run.cloned(),
+            subject: format!("fix(production): hotfix {name} on {base}"),
+            later: options.direct,
+            last: steps::LastEdit::default(),
+        },
+        direct: options.direct,
+        pause_sync: options.pause_sync,
+        terminate_sync: options.terminate_sync,
+        past: "gospel-release hotfix ship --direct --pause-sync --reason TEXT".to_owned(),
     };
-    plan = rollback::arrived(connected, &config, |name| options.services.contains(name), plan)?;
-    if options.direct {
-        plan = plan
-            .step(steps::Unreverted::new(rollback::apply(connected, &config), rollback::UNREVERTED))
-            .step(overlay)
-            .step(rollback::resume_sync(connected, &config));
-    }
+    plan = way.arrived(|name| options.services.contains(name), way.changed(plan))?;
+    plan = way.made_good(plan);
     Ok(plan.step_if(promote::webhook(invocation, &config, steps::News::Hotfixed)?))
 }
 
@@ -432,6 +416,7 @@ fn debts(
     steps::RecordDebts {
         register: Register::new(maps.clone(), debt::DEBTS),
         debts,
+        open: Vec::new(),
         waived: Some(debt(DebtKind::Waived { gate: String::new() })),
         due_after: invocation.config.debt.due_after,
     }
