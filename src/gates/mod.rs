@@ -5,6 +5,7 @@ pub mod ci;
 pub mod errors;
 pub mod health;
 pub mod hotfix;
+mod image_fate;
 pub mod migrations;
 pub mod performance;
 mod ready;

@@ -11,9 +11,10 @@ use crate::engine::{BoxFuture, Checked, Fact, Facts, Gate, StepIo};
 use crate::error::Result;
 use crate::monitor::databases::Database;
 
+use super::image_fate::ImageFate;
 use super::rollback::{CONCURRENCY, Rollback};
 use super::waived::Waiver;
-use super::wayback::{ImageFate, Of, PendingRisk, Wayback, judge};
+use super::wayback::{Of, PendingRisk, Wayback, judge};
 
 /// The verdict before a rollback. It never looks at a freeze, a checklist or an approval.
 pub struct Ready {

@@ -19,9 +19,10 @@ use crate::error::Result;
 use crate::monitor::databases::Database;
 use crate::monitor::running::digests_of;
 
+use super::image_fate::{ImageFate, counts, fate};
 use super::secrets::{Wanted, fetched_for, fetched_now};
 use super::waived::Waiver;
-use super::wayback::{ImageFate, Of, PendingRisk, SecretFate, Wayback, fate, judge};
+use super::wayback::{Of, PendingRisk, SecretFate, Wayback, judge};
 use super::words::candidate;
 
 /// How many ECR repositories are asked at a time.
@@ -117,13 +118,18 @@ impl Rollback {
             self.aws.lifecycle_policy(&repository),
             futures::future::join_all(digests.iter().map(|digest| self.aws.exists(&repository, digest)))
         );
+        let policy = policy.map(Option::unwrap_or_default);
+        let counted = policy.as_ref().is_ok_and(|policy| {
+            infos.iter().filter_map(|info| info.as_ref().ok()?.as_ref()).any(|info| counts(info, policy))
+        });
+        let all = if counted { Some(self.aws.all_images(&repository).await) } else { None };
         let fates = infos.into_iter().map(|info| match (info, &policy) {
             (Err(error), _) => ImageFate::NotKnown(format!("ECR did not answer: {error}")),
             (Ok(Some(_)), Err(error)) => {
                 ImageFate::NotKnown(format!("it is in ECR now; how long is not known: {error}"))
             }
-            (Ok(info), Err(_)) => fate(info.as_ref(), &LifecyclePolicy::default(), now),
-            (Ok(info), Ok(policy)) => fate(info.as_ref(), policy.as_ref().unwrap_or(&LifecyclePolicy::default()), now),
+            (Ok(None), _) => fate(None, &LifecyclePolicy::default(), None, now),
+            (Ok(info), Ok(policy)) => fate(info.as_ref(), policy, all.as_ref(), now),
         });
         (service.name.clone(), digests.into_iter().zip(fates).collect())
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::adapters::aws::{CountType, ImageInfo, LifecyclePolicy};
 use crate::adapters::cluster::ExternalSecretState;
 use crate::adapters::migrate::{Risk, RiskLevel};
 use crate::domain::{Digest, Evidence, ServiceName, Version, count, printable};
 use crate::engine::{Checked, Rollback};
 use crate::error::Error;
 
-use super::words::{after, clock_time, some};
+use super::image_fate::ImageFate;
+use super::words::some;
 
 /// What was found. Without a target there is nothing to go back to.
 #[derive(Default)]
@@ -26,19 +26,6 @@ pub(super) struct Wayback {
     pub applied: bool,
     /// What could not be asked, where it is no hindrance.
     pub unasked: Vec<String>,
-}
-
-/// Whether an image will be there when it is needed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ImageFate {
-    /// And what the lifecycle policy says about it.
-    Kept(String),
-    /// It is there, and ECR may delete it any time.
-    Doomed(String),
-    /// Gone.
-    Lost(String),
-    /// Whether it stays, or is there, cannot be told.
-    NotKnown(String),
 }
 
 /// A migration, and whether the code we go back to can live with it.
@@ -158,38 +145,6 @@ impl SecretFate {
         };
         let fate = Fate::Stale(format!("ExternalSecret {} is not ready: {why}", secret.name));
         Some(Self { name: secret.name.clone(), fate })
-    }
-}
-
-/// What becomes of an image: ECR deletes what a rule matches, also what a cluster still runs.
-pub(super) fn fate(info: Option<&ImageInfo>, policy: &LifecyclePolicy, now: Timestamp) -> ImageFate {
-    let Some(info) = info else { return ImageFate::Lost("it is no longer in ECR".into()) };
-    let Some(rule) = policy.rule_for(&info.tags) else {
-        return ImageFate::Kept("in ECR; no lifecycle rule deletes it".into());
-    };
-    let number = rule.priority;
-    match (&rule.count, info.pushed_at) {
-        (CountType::Older(age), Some(pushed)) => {
-            let until = after(pushed, *age);
-            if until <= now {
-                let since = clock_time(until);
-                ImageFate::Doomed(format!("lifecycle rule {number} has let ECR delete it since {since}"))
-            } else {
-                ImageFate::Kept(format!("in ECR until {} (lifecycle rule {number})", clock_time(until)))
-            }
-        }
-        (CountType::MoreThan(kept), _) if *kept <= 1 => {
-            ImageFate::Doomed(format!("lifecycle rule {number} deletes it as soon as a newer image is pushed"))
-        }
-        (CountType::MoreThan(kept), _) => ImageFate::Kept(format!(
-            "in ECR; lifecycle rule {number} keeps the newest {kept} (how many are newer was not counted)"
-        )),
-        (CountType::Older(_), None) => ImageFate::NotKnown(format!(
-            "it is in ECR now, but lifecycle rule {number} goes by an age that ECR does not tell"
-        )),
-        (CountType::Other(rule), _) => ImageFate::NotKnown(format!(
-            "it is in ECR now, but lifecycle rule {number} is of a form not known here ({rule})"
-        )),
     }
 }
 
@@ -367,10 +322,7 @@ impl Findings {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::adapters::aws::{LifecycleRule, TagStatus};
     use crate::adapters::cluster::Condition;
     use crate::domain::Verdict;
 
@@ -380,21 +332,6 @@ mod tests {
 
     fn now() -> Timestamp {
         "2025-03-04T09:00:00Z".parse().unwrap()
-    }
-
-    fn pushed(days: i64) -> ImageInfo {
-        ImageInfo {
-            digest: digest('a'),
-            tags: vec!["v1.1.1".into()],
-            pushed_at: Some(now() - jiff::SignedDuration::from_hours(24 * days)),
-            media_type: None,
-            size_bytes: None,
-        }
-    }
-
-    fn policy(count: CountType) -> LifecyclePolicy {
-        let rule = LifecycleRule { priority: 5, description: String::new(), tag_status: TagStatus::Any, count };
-        LifecyclePolicy { rules: vec![rule] }
     }
 
     fn pending(level: RiskLevel, reason: &str) -> PendingRisk {
@@ -483,24 +420,15 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_ecr_deleted_or_will_delete_is_lost() {
-        let none = LifecyclePolicy::default();
-        assert!(matches!(fate(None, &none, now()), ImageFate::Lost(_)));
-        let kept = fate(Some(&pushed(12)), &policy(CountType::Older(Duration::from_secs(30 * 86_400))), now());
-        assert_eq!(kept, ImageFate::Kept("in ECR until 2025-03-22 09:00 UTC (lifecycle rule 5)".into()));
-        let due = fate(Some(&pushed(12)), &policy(CountType::Older(Duration::from_secs(10 * 86_400))), now());
-        assert!(matches!(due, ImageFate::Doomed(_)));
-        assert!(matches!(fate(Some(&pushed(1)), &policy(CountType::MoreThan(1)), now()), ImageFate::Doomed(_)));
-        assert!(matches!(fate(Some(&pushed(1)), &policy(CountType::MoreThan(30)), now()), ImageFate::Kept(_)));
-        let unknown = fate(Some(&pushed(1)), &policy(CountType::Other("sinceImagePulled 30".into())), now());
-        assert!(matches!(unknown, ImageFate::NotKnown(_)));
+    fn an_image_that_is_lost_or_not_known_is_no_way_back() {
         let mut untold = wayback();
-        untold.images.insert("auth".parse().unwrap(), vec![(digest('a'), unknown)]);
+        untold.images.insert("auth".parse().unwrap(), vec![(digest('a'), ImageFate::NotKnown("rule 5".into()))]);
         let (rollback, checked) = judged(&untold);
         assert_eq!((rollback.usable, checked.verdict), (false, Verdict::Unknown));
-        assert!(rollback.reasons[0].contains("sinceImagePulled 30"), "{:?}", rollback.reasons);
+        assert!(rollback.reasons[0].contains("rule 5"), "{:?}", rollback.reasons);
         let mut lost = wayback();
-        lost.images.insert("auth".parse().unwrap(), vec![(digest('a'), fate(None, &none, now()))]);
+        lost.images
+            .insert("auth".parse().unwrap(), vec![(digest('a'), ImageFate::Lost("it is no longer in ECR".into()))]);
         let (rollback, checked) = judged(&lost);
         assert!(!rollback.usable);
         assert_eq!(

@@ -285,9 +285,9 @@ impl World {
         let server = config["clusters"][0]["cluster"]["server"].as_str().expect("a server");
         let token = config["users"][0]["user"]["token"].as_str().expect("a token");
         // Custom resources have no strategic merge.
-        let kind = match method {
-            &reqwest::Method::PATCH if path.starts_with("/apis/apps/") => "strategic-merge-patch+json",
-            &reqwest::Method::PATCH => "merge-patch+json",
+        let kind = match *method {
+            reqwest::Method::PATCH if path.starts_with("/apis/apps/") => "strategic-merge-patch+json",
+            reqwest::Method::PATCH => "merge-patch+json",
             _ => "json",
         };
         block_on(async {

@@ -107,6 +107,9 @@ async fn registry(aws: &Aws, made: &Value) {
     wanted.sort();
     assert_eq!(found, wanted);
 
+    let every: Vec<Digest> = aws.all_images(repository).await.unwrap().into_iter().map(|image| image.digest).collect();
+    assert!(["first", "second", "index"].iter().all(|name| every.contains(&digest(name))), "{every:?}");
+
     let platforms =
         made["platforms"].as_array().unwrap().iter().map(|digest| digest.as_str().unwrap().parse().unwrap());
     let all: Vec<Digest> = std::iter::once(digest("index")).chain(platforms).collect();

@@ -17,6 +17,9 @@ use crate::error::{Attempting, Error, Result};
 /// How many requests of one batch are under way at a time (ECR allows some hundred a second).
 const CONCURRENCY: usize = 32;
 
+/// The most that ECR lists at once (API reference, DescribeImages).
+const PAGE: i32 = 1000;
+
 /// An image that is in ECR.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInfo {
@@ -74,6 +77,29 @@ impl Aws {
             .and_then(|answer| answer.image_details().first().cloned())
             .map(|detail| image_info(&detail).attempting(|| what.clone()))
             .transpose()
+    }
+
+    /// Every image of `repository`, tagged or not, in no order.
+    pub async fn all_images(&self, repository: &str) -> Result<Vec<ImageInfo>> {
+        let what = format!("list the images of {repository} in ECR");
+        let (mut all, mut next) = (Vec::new(), None);
+        loop {
+            let page = self
+                .retry()
+                .read(async || {
+                    let asked = self.ecr().describe_images().repository_name(repository).max_results(PAGE);
+                    let sent = asked.set_next_token(next.clone()).send().await;
+                    sent.map_err(|error| sdk_error(&what, error, self.profile()))
+                })
+                .await?;
+            for detail in page.image_details() {
+                all.push(image_info(detail).attempting(|| what.clone())?);
+            }
+            next = page.next_token().map(ToOwned::to_owned);
+            if next.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// The digest behind a tag; `None` when the tag is not there.

@@ -61,7 +61,9 @@ impl LifecyclePolicy {
 }
 
 impl TagStatus {
-    fn matches(&self, tags: &[String]) -> bool {
+    /// Whether images with these tags are meant.
+    #[must_use]
+    pub fn matches(&self, tags: &[String]) -> bool {
         match self {
             Self::Untagged => tags.is_empty(),
             Self::Any | Self::Other(_) => true,
