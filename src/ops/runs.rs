@@ -19,8 +19,17 @@ use super::lock::{Ask, Taker};
 use super::shared::Runs;
 use super::{Invocation, Report, guards, hotfix, lock, promote, provision, rollback};
 
+/// A run as it is known best, here or in the cluster.
+struct Found {
+    state: RunState,
+    /// The shared copy's resourceVersion, if it exists.
+    version: Option<String>,
+    /// Whether the shared copy says that it is open.
+    open_there: bool,
+}
+
 /// The run to take up: the one named, or the last that was left open.
-async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<(RunState, Option<String>)> {
+async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<Found> {
     if let Some(run) = run {
         let shared = runs.get(run).await?;
         let local = match (invocation.state_dir()?.run(run).load(), &shared) {
@@ -42,14 +51,21 @@ async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Resu
     }
 }
 
-/// The journal here may be one record ahead of the shared copy, or far behind it.
-fn newest(shared: Option<(RunState, String)>, local: Option<RunState>) -> Option<(RunState, Option<String>)> {
-    match (shared, local) {
-        (Some((shared, version)), Some(local)) if local.seq > shared.seq => Some((local, Some(version))),
-        (Some((shared, version)), _) => Some((shared, Some(version))),
-        (None, Some(local)) => Some((local, None)),
-        (None, None) => None,
-    }
+fn newest(shared: Option<(RunState, String)>, local: Option<RunState>) -> Option<Found> {
+    let open_there = shared.as_ref().is_some_and(|(shared, _)| shared.is_open());
+    let (state, version) = match (shared, local) {
+        (Some((shared, version)), Some(local)) if is_ahead(&local, &shared) => (local, Some(version)),
+        (Some((shared, version)), _) => (shared, Some(version)),
+        (None, Some(local)) => (local, None),
+        (None, None) => return None,
+    };
+    Some(Found { state, version, open_there })
+}
+
+/// Whether the journal here knows more than the shared copy: what could not be saved any more when the cluster did not answer, or the
+/// process died. What was closed in the cluster is closed, whatever the journal has: somebody went on without it.
+pub(super) fn is_ahead(local: &RunState, shared: &RunState) -> bool {
+    shared.is_open() && local.seq > shared.seq
 }
 
 /// Goes on with a run, from this machine or another.
@@ -86,16 +102,24 @@ async fn take_up(
         }
         other => other?,
     };
-    let run = found.0.header.run.clone();
-    same_world(&found.0, &connected.world)?;
-    if !past_git(&found.0)
-        && let Some(error) = needed(outages, &found.0)
+    let state = &found.state;
+    let run = state.header.run.clone();
+    same_world(state, &connected.world)?;
+    if found.open_there && !state.is_open() {
+        return Err(Error::usage(format!(
+            "run {run} is over ({}), and its shared copy says that it is open",
+            outcome(state)
+        ))
+        .hint(format!("to have that say so too: gospel-release abort {run}")));
+    }
+    if !past_git(state)
+        && let Some(error) = needed(outages, state)
     {
         return Err(error);
     }
     if invocation.dry_run {
-        let (verb, plan) = planned_again(invocation, connected, &found.0, args).await?;
-        return Ok(drive::dry_run(invocation, connected, verb, found.0.facts, &plan).await);
+        let (verb, plan) = planned_again(invocation, connected, state, args).await?;
+        return Ok(drive::dry_run(invocation, connected, verb, found.state.facts, &plan).await);
     }
     let taker = Taker::of(invocation, &connected.production.cluster, &run);
     if consent.takeover {
@@ -103,9 +127,9 @@ async fn take_up(
     }
     let lock = lock::acquire(taker).await?;
     // Read again under the lock: its last holder may have gone on meanwhile.
-    let (lock, (state, version)) = lock.under(find(invocation, &runs, Some(&run)).await).await?;
-    let claim = runs.claim(lock, version);
-    let report = go_on(invocation, connected, &claim, state, args).await;
+    let (lock, found) = lock.under(find(invocation, &runs, Some(&run)).await).await?;
+    let claim = runs.claim(lock, found.version);
+    let report = go_on(invocation, connected, &claim, found.state, args).await;
     drive::give_back(invocation, claim).await;
     report
 }
@@ -392,9 +416,9 @@ pub async fn abort(
     {
         return abort_unread(invocation, &cluster, &runs, run, out, json).await;
     }
-    let (state, _) = find(invocation, &runs, run).await?;
-    still_open(&state)?;
-    let run = state.header.run.clone();
+    let found = find(invocation, &runs, run).await?;
+    still_open(&found)?;
+    let run = found.state.header.run.clone();
     if invocation.dry_run {
         return would_abort(&run, out, json);
     }
@@ -403,17 +427,24 @@ pub async fn abort(
     let lock = lock::acquire(taker).await?;
     let again = async {
         let found = find(invocation, &runs, Some(&run)).await?;
-        still_open(&found.0).map(|()| found)
+        still_open(&found).map(|()| found)
     };
-    let (lock, (mut state, version)) = lock.under(again.await).await?;
+    let (lock, Found { mut state, version, .. }) = lock.under(again.await).await?;
     let claim = runs.claim(lock, version);
+    let over = !state.is_open();
     let saved = async {
-        state.apply(&ended)?;
+        // One that is over here, and could not say so, ended as it did.
+        if !over {
+            state.apply(&ended)?;
+        }
         crate::engine::Shared::save(&claim, &state).await
     };
     let saved = saved.await;
     claim.release().await?;
     saved?;
+    if over {
+        return tell_over(&state, out, json);
+    }
     note_abort_here(invocation, &run, &ended)?;
     tell_abort(&state, out, json)
 }
@@ -444,11 +475,25 @@ async fn abort_unread(
     Ok(0)
 }
 
-fn still_open(state: &RunState) -> Result<()> {
-    if state.is_open() {
+/// Refuses a run that is over, here and in the cluster.
+fn still_open(found: &Found) -> Result<()> {
+    let state = &found.state;
+    if state.is_open() || found.open_there {
         return Ok(());
     }
     Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(state))))
+}
+
+/// The cluster had not learned how it ended.
+fn tell_over(state: &RunState, out: &mut Out, json: bool) -> Result<u8> {
+    let run = &state.header.run;
+    if json {
+        let outcome = state.ended.as_ref().map(|ended| &ended.outcome);
+        out.json(&json!({"run": run, "outcome": outcome, "exit": 0, "steps": state.steps.keys().collect::<Vec<_>>()}))?;
+    } else {
+        out.line(&format!("run {run} is over ({}); its shared copy says so now", outcome(state)))?;
+    }
+    Ok(0)
 }
 
 fn would_abort(run: &RunId, out: &mut Out, json: bool) -> Result<u8> {

@@ -16,6 +16,7 @@ mod hotfix_finish;
 mod house;
 mod incidents;
 mod init;
+mod known;
 mod lock;
 mod plans;
 mod provision;
