@@ -13,6 +13,7 @@ pub mod hotfix;
 pub mod init;
 pub mod invocation;
 pub mod kept;
+mod known;
 mod live;
 pub mod lock;
 mod looking;

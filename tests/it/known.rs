@@ -81,3 +81,71 @@ fn what_ended_here_and_could_not_say_so_is_closed_as_it_ended() {
     world.tool(&["status"]).ended(0).says("open runs none");
     assert_eq!(world.lock_holder(), "");
 }
+
+/// Who is on call looks for the run that a colleague began, and hears where its journal is.
+#[test]
+fn a_run_that_was_begun_elsewhere_is_listed_and_shown() {
+    let world = World::serve("clean", 60);
+    elsewhere(&world, &["promote", "--yes", "--wait-approval", "1s"]).ended(11);
+    let list = world.tool(&["runs", "list", "--output", "json"]).ended(0).json();
+    assert_eq!((list[0]["command"].as_str(), &list[0]["known"]), (Some("promote"), &json!(["cluster"])), "{list}");
+    let there = elsewhere(&world, &["runs", "list", "--output", "json"]).ended(0).json();
+    assert_eq!((&there[0]["run"], &there[0]["known"]), (&list[0]["run"], &json!(["here", "cluster"])), "{there}");
+    let run = list[0]["run"].as_str().expect("a run");
+    world.tool(&["runs", "list"]).ended(0).says("not on this machine").says(run).says("by tess@");
+    for show in [&["runs", "show", run][..], &["runs", "show"]] {
+        let ran = world.tool(show);
+        ran.ended(0)
+            .says("what      promote v1.2.0")
+            .says("Tag release/v1.2.0")
+            .says("its journal is where it ran: tess@");
+        ran.says(&format!("gospel-release abort {run}"));
+        assert!(!ran.stdout.contains("runs log") && !ran.stdout.contains("as this machine knows it"), "{ran}");
+    }
+    world
+        .tool(&["runs", "log", run])
+        .ended(2)
+        .says("not on this machine")
+        .says(&format!("gospel-release runs show {run}"));
+    world.tool(&["runs", "log", "20200101-000000-none"]).ended(2).says("neither here nor in the cluster");
+    elsewhere(&world, &["runs", "log", run]).ended(0);
+}
+
+#[test]
+fn a_run_that_was_closed_elsewhere_is_shown_as_closed() {
+    let world = World::serve("clean", 60);
+    let run = left_open(&world);
+    let ran = world.tool(&["runs", "show", &run]);
+    ran.ended(0).says("(left open)").says("gospel-release runs log");
+    assert!(!ran.stdout.contains("as this machine knows it"), "{ran}");
+    elsewhere(&world, &["abort", &run, "--reason", "enough"]).ended(0);
+    let ran = world.tool(&["runs", "show", &run]);
+    ran.ended(0).says(": aborted: aborted by tess@").says("enough");
+    assert!(!ran.stdout.contains("gospel-release abort"), "{ran}");
+    let list = world.tool(&["runs", "list", "--output", "json"]).ended(0).json();
+    assert_eq!((&list[0]["outcome"], &list[0]["open"]), (&json!("aborted"), &json!(false)), "{list}");
+}
+
+/// A listing is for bad days too: what this machine knows is told, and that it is no more than that.
+#[test]
+fn runs_are_listed_where_the_cluster_does_not_answer() {
+    let world = World::serve("clean", 60);
+    let run = left_open(&world);
+    elsewhere(&world, &["abort", &run]).ended(0);
+    // It takes connections, and never answers.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("production.aws.endpoint=http://{}", nobody.local_addr().expect("an address"));
+    let account = "production.aws.account=000000000000";
+    let arn = "production.cluster.arn=arn:aws:eks:us-east-1:000000000000:cluster/gospelib-production";
+    for sets in [&["--set", &endpoint][..], &["--set", account, "--set", arn]] {
+        let begun = std::time::Instant::now();
+        let ran = world.tool(&[&["runs", "list"][..], sets].concat());
+        ran.ended(0).says("what the cluster knows is not told").says(&run);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}\n{ran}", begun.elapsed());
+        assert!(!ran.stdout.contains("aborted"), "{ran}");
+    }
+    let ran = world.tool(&["runs", "show", "--set", &endpoint]);
+    ran.ended(0).says("(left open)").says("as this machine knows it; what the cluster knows: gospel-release status");
+    let list = world.tool(&["runs", "list", "--output", "json", "--set", &endpoint]).ended(0).json();
+    assert_eq!(list[0]["known"], json!(["here"]), "{list}");
+}
