@@ -14,7 +14,7 @@ use crate::domain::{CommitSha, Debt, DebtKind, HotfixName, Quarantined, Version,
 use crate::error::Result;
 use crate::monitor::agreement;
 
-use super::connect::Connected;
+use super::connect::{Connected, hurried};
 use super::target;
 
 /// The ConfigMap of debts.
@@ -137,7 +137,7 @@ impl<'a> Places<'a> {
                 }
                 let main = &self.config.repository.main;
                 if let Some(github) = self.github
-                    && github.merged_pull(branch, main, commit).await?.is_some()
+                    && hurried("GitHub", true, github.merged_pull(branch, main, commit)).await?.is_some()
                 {
                     return Ok(None);
                 }

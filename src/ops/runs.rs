@@ -13,7 +13,7 @@ use crate::engine::{
 use crate::error::{Error, Kind, Result};
 use crate::ui::out::Out;
 
-use super::connect::{Connected, Outages, connect_despite, production};
+use super::connect::{Connected, Outages, connect_despite, hurried, production};
 use super::drive::{self, Start, Verb};
 use super::lock::{Ask, Taker};
 use super::shared::Runs;
@@ -73,7 +73,11 @@ pub async fn resume(invocation: &mut Invocation, args: &Resume) -> Report {
     if let Some(report) = provision::resume(invocation, args.run.as_ref()).await {
         return report;
     }
-    let (connected, outages) = match connect_despite(invocation, false).await {
+    let connected = match goes_past_git(invocation, args).await {
+        Ok(hurry) => connect_despite(invocation, hurry).await,
+        Err(error) => Err(error),
+    };
+    let (connected, outages) = match connected {
         Ok(connected) => connected,
         Err(error) => return Report::early("resume", None, error),
     };
@@ -82,6 +86,14 @@ pub async fn resume(invocation: &mut Invocation, args: &Resume) -> Report {
         Ok(report) => report,
         Err(error) => Report::early("resume", Some(world), error),
     }
+}
+
+/// Whether the run goes past Git: that is known before Git is waited for. One that is not found is looked for again, and missed, later.
+async fn goes_past_git(invocation: &mut Invocation, args: &Resume) -> Result<bool> {
+    let (place, namespace) = production(invocation).await?;
+    let runs = Runs::new(ConfigMaps::new(&place.cluster, &namespace));
+    let found = find(invocation, &runs, args.run.as_ref()).await;
+    Ok(found.is_ok_and(|found| past_git(&found.state)))
 }
 
 async fn take_up(
@@ -206,7 +218,12 @@ async fn plan_again(
             let mut options: hotfix::ShipOptions = serde_json::from_value(stored()).unwrap_or_default();
             options.terminate_sync |= args.consent.terminate_sync;
             options.pause_sync |= args.pause_sync;
-            hotfix::fetch_branch(connected, &options.branch, options.direct).await?;
+            let fetch = hotfix::fetch_branch(connected, &options.branch, options.direct);
+            let fetched = hurried("Git", options.direct, fetch).await;
+            // Past Git, what is known here goes.
+            if !options.direct {
+                fetched?;
+            }
             Ok((hotfix::ship::VERB, hotfix::ship::plan_again(invocation, connected, &options, state)?))
         }
         command if command == hotfix::finish::VERB.command => {

@@ -119,7 +119,8 @@ async fn debts(invocation: &Invocation, place: &connect::Place, maps: ConfigMaps
         return Ok(Vec::new());
     }
     let git = match Git::open(&config.repository, &invocation.base) {
-        Ok(git) => git.fetch().await.ok().map(|()| git),
+        // Who looks because something is broken is told what is known without it.
+        Ok(git) => connect::fetched(&git, true).await.ok().map(|()| git),
         Err(_) => None,
     };
     // Without a token a debt may stay open that GitHub knows to be closed: it errs on the safe side.

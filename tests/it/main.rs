@@ -18,6 +18,7 @@ mod incidents;
 mod init;
 mod known;
 mod lock;
+mod outages;
 mod plans;
 mod provision;
 mod reference;
