@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::promote::Consent;
 use crate::domain::RunId;
 
-/// Say who holds the lock, which runs are open, and which debts; ends 17 while one is overdue
+/// Say who holds the lock, which runs are open, and which debts; ends 17 while one is overdue or cannot be read
 #[derive(Debug, Clone, Args)]
 pub struct Status {}
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::cluster::{AppState, ConfigMaps, Events, ExternalSecrets, Logs, Register};
+use crate::adapters::cluster::{AppState, ConfigMaps, Events, ExternalSecrets, Logs, Reading, Register};
 use crate::adapters::http;
 use crate::config::Config;
 use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version, printable};
@@ -74,6 +74,8 @@ pub(super) struct Found {
     /// What else is paused with it.
     pub paused_with: Option<String>,
     pub open: Option<RunState>,
+    /// Quarantined releases of which nothing can be read here.
+    pub unread: Vec<String>,
 }
 
 /// Runs a rollback from its beginning.
@@ -125,6 +127,12 @@ async fn looked(
         }
     }
     let found = found?;
+    if !found.unread.is_empty() {
+        let which = printable(&found.unread.join(", "));
+        invocation.warn(format!(
+            "what is written of {which} in quarantine cannot be read, and is gone without: gospel-release status"
+        ));
+    }
     if let Ok(app) = &found.app
         && !options.direct
     {
@@ -173,10 +181,10 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
         candidate::seen(config, &production.aws, &production.workloads),
         kept.all(),
         kept.open_and_readable(),
-        quarantine.all::<Quarantined>(),
+        quarantine.readable::<Quarantined>(),
         connected.applications.application(&config.argo.application),
     );
-    let (live, all, open, quarantined) = (live?, all?, open?, quarantined?);
+    let (live, all, open, Reading { records: quarantined, unread }) = (live?, all?, open?, quarantined?);
     let releases = target::releases(config, &connected.git, &all)?;
     let named = target::named_now(config, &connected.git)?;
     let (runs, hotfixed) = match one_each(&live) {
@@ -198,7 +206,9 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
     let bad = going.map_or(bad, |going| going.previous.clone());
     // Where nothing of what is coming has arrived, what runs is what to go back to.
     let known = |version: &Version| releases.iter().any(|past| past.version == *version);
-    let good = |version: &Version| known(version) && !quarantined.contains_key(&version.to_string());
+    // What cannot be read of a release is taken for the worst.
+    let free = |version: &Version| !unread.contains(&version.to_string());
+    let good = |version: &Version| known(version) && free(version) && !quarantined.contains_key(&version.to_string());
     let stays = runs.as_ref().filter(|runs| coming.is_some() && good(runs));
     let asked = options.to.as_ref().or(going.and_then(|going| going.version.as_ref())).or(stays);
     let before = |version: &Version| match (&bad, &hotfixed) {
@@ -206,7 +216,10 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
         (None, Some(base)) => version <= base,
         (None, None) => true,
     };
-    let target = target::choose(&releases, asked, before, &quarantined)?;
+    if let (None, Some(runs)) = (asked, &runs) {
+        target::must_be_named(runs, &unread)?;
+    }
+    let target = target::choose(&releases, asked, |version| before(version) && free(version), &quarantined)?;
     if asked.is_none()
         && let Some(runs) = &runs
     {
@@ -227,7 +240,7 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
         Ok(app) if options.direct && app.auto_sync => steps::paused_with(&connected.applications, app).await,
         _ => None,
     };
-    Ok(Found { target, runs, bad, coming, live, digests, untouched, app, paused_with, open })
+    Ok(Found { target, runs, bad, coming, live, digests, untouched, app, paused_with, open, unread })
 }
 
 /// What production runs is mostly what is to be taken out. Where it was just gone back to, or a newer release has not reached it, one
