@@ -1,5 +1,6 @@
 //! One verb, one file: builds a plan and runs it.
 
+pub mod abort;
 pub mod candidate;
 pub mod checklist;
 pub mod connect;

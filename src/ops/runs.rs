@@ -1,17 +1,16 @@
-//! `resume`, `abort`: what was begun, and how it goes on.
+//! `resume`: what was begun, and how it goes on.
 
 use serde_json::json;
 
-use crate::adapters::cluster::{Cluster, ConfigMaps};
+use crate::adapters::cluster::ConfigMaps;
 use crate::cli::runs::Resume;
 use crate::config::Config;
 use crate::domain::{RunId, WorldId, printable};
 use crate::engine::{
     Act, BoxFuture, Done, Effect, Ended, FORMAT, Facts, Journal, Line, Plan, Probe, Record, RunState, Step, StepIo,
-    StepState, fold,
+    fold,
 };
 use crate::error::{Error, Kind, Result};
-use crate::ui::out::Out;
 
 use super::connect::{Connected, Outages, connect_despite, hurried, production};
 use super::drive::{self, Start, Verb};
@@ -20,16 +19,16 @@ use super::shared::Runs;
 use super::{Invocation, Report, guards, hotfix, lock, promote, provision, rollback};
 
 /// A run as it is known best, here or in the cluster.
-struct Found {
-    state: RunState,
+pub(super) struct Found {
+    pub state: RunState,
     /// The shared copy's resourceVersion, if it exists.
-    version: Option<String>,
+    pub version: Option<String>,
     /// Whether the shared copy says that it is open.
-    open_there: bool,
+    pub open_there: bool,
 }
 
 /// The run to take up: the one named, or the last that was left open.
-async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<Found> {
+pub(super) async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<Found> {
     if let Some(run) = run {
         let shared = runs.get(run).await?;
         let local = match (invocation.state_dir()?.run(run).load(), &shared) {
@@ -134,12 +133,9 @@ async fn take_up(
         return Ok(drive::dry_run(invocation, connected, verb, found.state.facts, &plan).await);
     }
     let taker = Taker::of(invocation, &connected.production.cluster, &run);
-    if consent.takeover {
-        lock::make_way(&taker, Ask::Nobody, |text| invocation.note(text)).await?;
-    }
-    let lock = lock::acquire(taker).await?;
-    // Read again under the lock: its last holder may have gone on meanwhile.
-    let (lock, found) = lock.under(find(invocation, &runs, Some(&run)).await).await?;
+    let way = consent.takeover.then_some(Ask::Nobody);
+    let again = async |invocation: &Invocation| find(invocation, &runs, Some(&run)).await;
+    let (lock, found) = lock::under_lock(invocation, taker, way, again).await?;
     let claim = runs.claim(lock, found.version);
     let report = go_on(invocation, connected, &claim, found.state, args).await;
     drive::give_back(invocation, claim).await;
@@ -288,7 +284,8 @@ impl Step for GiveUp {
     }
 }
 
-fn aborted(why: String) -> Record {
+/// How a run ends that is given up.
+pub(super) fn aborted(why: String) -> Record {
     Record::RunEnded(Ended { outcome: "aborted".into(), exit: 0, open: false, why, next: Vec::new() })
 }
 
@@ -402,173 +399,6 @@ pub(super) fn same_plan(state: &RunState, plan: &Plan) -> Result<()> {
 async fn clear_dead_lock(invocation: &mut Invocation, connected: &Connected) -> Result<()> {
     let taker = Taker::of(invocation, &connected.production.cluster, &invocation.new_run_id()?);
     lock::make_way(&taker, Ask::Nobody, |text| invocation.note(text)).await.map(drop)
-}
-
-/// Closes a run for good: the world stays as it is, and is told. One that goes on elsewhere, and is named, is asked to stop first.
-pub async fn abort(
-    invocation: &mut Invocation,
-    run: Option<&RunId>,
-    reason: Option<&str>,
-    out: &mut Out,
-    json: bool,
-) -> Result<u8> {
-    let why = reason.map_or_else(
-        || format!("aborted by {}", invocation.who()),
-        |reason| format!("aborted by {}: {reason}", invocation.who()),
-    );
-    let ended = aborted(why);
-    if let Some(state) = provision::abort(invocation, run)? {
-        if invocation.dry_run {
-            return would_abort(&state.header.run, out, json);
-        }
-        note_abort_here(invocation, &state.header.run, &ended)?;
-        return tell_abort(&state, out, json);
-    }
-    let (place, world) = production(invocation).await?;
-    let cluster = place.cluster;
-    let runs = Runs::new(ConfigMaps::new(&cluster, &world));
-    let ask = run.map_or(Ask::Nobody, Ask::Run);
-    if let Some(run) = run
-        && runs.is_unread(run).await?
-    {
-        return abort_unread(invocation, &cluster, &runs, run, out, json).await;
-    }
-    let found = find(invocation, &runs, run).await?;
-    still_open(&found)?;
-    let run = found.state.header.run.clone();
-    if invocation.dry_run {
-        return would_abort(&run, out, json);
-    }
-    let taker = Taker::of(invocation, &cluster, &run);
-    lock::make_way(&taker, ask, |text| invocation.note(text)).await?;
-    let lock = lock::acquire(taker).await?;
-    let again = async {
-        let found = find(invocation, &runs, Some(&run)).await?;
-        still_open(&found).map(|()| found)
-    };
-    let (lock, Found { mut state, version, .. }) = lock.under(again.await).await?;
-    let claim = runs.claim(lock, version);
-    let over = !state.is_open();
-    let saved = async {
-        // One that is over here, and could not say so, ended as it did.
-        if !over {
-            state.apply(&ended)?;
-        }
-        crate::engine::Shared::save(&claim, &state).await
-    };
-    let saved = saved.await;
-    claim.release().await?;
-    saved?;
-    if over {
-        return tell_over(&state, out, json);
-    }
-    note_abort_here(invocation, &run, &ended)?;
-    tell_abort(&state, out, json)
-}
-
-/// Closes a run that nobody can read here: who names it wants it out of the way.
-async fn abort_unread(
-    invocation: &mut Invocation,
-    cluster: &Cluster,
-    runs: &Runs,
-    run: &RunId,
-    out: &mut Out,
-    json: bool,
-) -> Result<u8> {
-    if invocation.dry_run {
-        return would_abort(run, out, json);
-    }
-    let taker = Taker::of(invocation, cluster, run);
-    lock::make_way(&taker, Ask::Run(run), |text| invocation.note(text)).await?;
-    let lock = lock::acquire(taker).await?;
-    let (lock, ()) = lock.under(runs.close_unread(run).await).await?;
-    lock.release().await?;
-    if json {
-        out.json(&json!({"run": run, "outcome": "aborted", "exit": 0, "steps": null}))?;
-    } else {
-        out.line(&format!("run {run} is closed, and could not be read"))?;
-        out.line("  what it changed is not known here: look at production")?;
-    }
-    Ok(0)
-}
-
-/// Refuses a run that is over, here and in the cluster.
-fn still_open(found: &Found) -> Result<()> {
-    let state = &found.state;
-    if state.is_open() || found.open_there {
-        return Ok(());
-    }
-    Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(state))))
-}
-
-/// The cluster had not learned how it ended.
-fn tell_over(state: &RunState, out: &mut Out, json: bool) -> Result<u8> {
-    let run = &state.header.run;
-    if json {
-        let outcome = state.ended.as_ref().map(|ended| &ended.outcome);
-        out.json(&json!({"run": run, "outcome": outcome, "exit": 0, "steps": state.steps.keys().collect::<Vec<_>>()}))?;
-    } else {
-        out.line(&format!("run {run} is over ({}); its shared copy says so now", outcome(state)))?;
-    }
-    Ok(0)
-}
-
-fn would_abort(run: &RunId, out: &mut Out, json: bool) -> Result<u8> {
-    if json {
-        out.json(&json!({"run": run, "outcome": "planned", "exit": 0}))?;
-    } else {
-        out.line(&format!("run {run} would be aborted; nothing was changed"))?;
-    }
-    Ok(0)
-}
-
-fn tell_abort(state: &RunState, out: &mut Out, json: bool) -> Result<u8> {
-    let run = &state.header.run;
-    let begun: Vec<&String> = state.steps.keys().collect();
-    if json {
-        out.json(&json!({"run": run, "outcome": "aborted", "exit": 0, "steps": begun}))?;
-    } else {
-        out.line(&format!("run {run} is aborted"))?;
-        for line in left_behind(state) {
-            out.line(&format!("  {line}"))?;
-        }
-    }
-    Ok(0)
-}
-
-/// The journal here, if this machine has one, learns of it too.
-fn note_abort_here(invocation: &Invocation, run: &RunId, ended: &Record) -> Result<()> {
-    let path = invocation.state_dir()?.run(run).journal();
-    if !path.is_file() {
-        return Ok(());
-    }
-    // A journal that cannot be read has nothing to learn.
-    let Ok((mut journal, lines)) = Journal::open(&path) else { return Ok(()) };
-    let Ok(Some(mut local)) = fold(&lines) else { return Ok(()) };
-    if !local.is_open() {
-        return Ok(());
-    }
-    local.apply(ended)?;
-    journal.append(&Line { v: FORMAT, seq: local.seq, at: invocation.clock.now(), record: ended.clone() })
-}
-
-/// What an aborted run leaves in the world: nothing is undone by itself.
-fn left_behind(state: &RunState) -> Vec<String> {
-    if !state.changed_the_world() {
-        return vec!["nothing was changed".to_owned()];
-    }
-    let mut lines = vec!["nothing is undone; what it did stays:".to_owned()];
-    for planned in &state.header.steps {
-        match state.steps.get(&planned.id) {
-            Some(StepState::Done { title, .. }) => lines.push(format!("done     {title}")),
-            Some(StepState::Intended) => lines.push(format!("begun    {} (look whether it happened)", planned.title)),
-            None => {}
-        }
-    }
-    if let Some(run) = &state.facts.workflow_run {
-        lines.push(format!("a workflow run may still wait or go on: {}", run.url));
-    }
-    lines
 }
 
 pub(super) fn outcome(state: &RunState) -> String {
