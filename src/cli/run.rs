@@ -274,10 +274,10 @@ async fn operation(cli: Cli, env: Env, out: &mut Out) -> Result<u8> {
         },
         Command::Resume(args) => ops::runs::resume(&mut invocation, &args).await,
         Command::Abort(args) => {
-            return ops::runs::abort(&mut invocation, args.run.as_ref(), args.reason.as_deref(), out, json).await;
+            return ops::abort::abort(&mut invocation, args.run.as_ref(), args.reason.as_deref(), out, json).await;
         }
         Command::Status(_) => return ops::status::status(&mut invocation, out, json).await,
-        Command::Runs(args) => return ops::kept::runs(&mut invocation, &args.action, out, json),
+        Command::Runs(args) => return ops::kept::runs(&mut invocation, &args.action, out, json).await,
         Command::Checklist(args) => return ops::checklist::checklist(&mut invocation, &args, out, json).await,
         Command::Tag(args) => return ops::tag::tag(&mut invocation, &args, out, json).await,
         Command::Provision(provision::Provision { action: provision::Action::Apply(args) }) => {

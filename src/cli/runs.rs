@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::promote::Consent;
 use crate::domain::RunId;
 
-/// Say who holds the lock, which runs are open, and which debts; ends 17 while one is overdue
+/// Say who holds the lock, which runs are open, and which debts; ends 17 while one is overdue or cannot be read
 #[derive(Debug, Clone, Args)]
 pub struct Status {}
 
@@ -36,7 +36,9 @@ pub struct Abort {
     pub reason: Option<String>,
 }
 
-/// Look at the runs recorded on this machine
+/// Look at runs: those recorded on this machine, and their shared copies in the cluster
+///
+/// Where the cluster does not answer, a warning says so, and what this machine knows is shown.
 #[derive(Debug, Clone, Args)]
 pub struct Runs {
     #[command(subcommand)]
@@ -47,9 +49,9 @@ pub struct Runs {
 pub enum RunsAction {
     /// List them, newest first; with --output json as one array
     List,
-    /// Replay a run's journal
+    /// Replay a run's journal, on the machine that it ran on
     Log {
-        /// The run [default: the last one]
+        /// The run [default: the last one on this machine]
         run: Option<RunId>,
     },
     /// Show a run: what, by whom, how it ended, its steps, what is left open, and what is next

@@ -108,11 +108,12 @@ pub async fn connect(invocation: &mut Invocation) -> Result<Connected> {
     }
 }
 
-/// How long Git is waited for by who goes past it anyway. A Git host that stalls would be waited for much longer than it takes to help.
+/// How long Git and GitHub are waited for by who goes past them anyway (wall time). A host that stalls would be waited for much longer
+/// than it takes to help.
 const IN_A_HURRY: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// As [`connect`], for who must act although Git hosting, GitHub or Argo CD is down: only production has to answer, and nothing that
-/// answers may be another world. `hurry`: who goes past Git does not wait long for it.
+/// answers may be another world. `hurry`: who goes past Git does not wait long for it, nor for GitHub.
 pub async fn connect_despite(invocation: &mut Invocation, hurry: bool) -> Result<(Connected, Outages)> {
     let Invocation { config, base, env, kind, listener, .. } = invocation;
     let git = Arc::new(Git::open(&config.repository, base)?);
@@ -225,19 +226,26 @@ pub async fn argo_cluster(
 
 /// Main and the tags as they are now; who is in a hurry does not wait long for them.
 pub(super) async fn fetched(git: &Git, hurry: bool) -> Result<()> {
+    hurried("Git", hurry, git.fetch()).await
+}
+
+/// What `whom` answers; who is in a hurry does not wait long for it.
+pub(super) async fn hurried<T>(whom: &str, hurry: bool, answer: impl Future<Output = Result<T>>) -> Result<T> {
     if !hurry {
-        return git.fetch().await;
+        return answer.await;
     }
-    let late = || Error::outside(format!("Git did not answer within {} s", IN_A_HURRY.as_secs()));
-    tokio::time::timeout(IN_A_HURRY, git.fetch()).await.unwrap_or_else(|_| Err(late()))
+    let late = || Error::outside(format!("{whom} did not answer within {} s", IN_A_HURRY.as_secs()));
+    tokio::time::timeout(IN_A_HURRY, answer).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// The checkout is complete, and what GitHub answers is the configured repository.
 async fn repository(git: &Git, github: &GitHub, hurry: bool, looking: &Looking) -> Result<Outages> {
     git.remote_url().await?;
     git.ensure_complete()?;
-    let (fetched, repository) =
-        futures::join!(looking.at("Git", fetched(git, hurry)), looking.at("GitHub", github.repository()));
+    let (fetched, repository) = futures::join!(
+        looking.at("Git", fetched(git, hurry)),
+        looking.at("GitHub", hurried("GitHub", hurry, github.repository())),
+    );
     let fetched = fetched.attempting(|| "fetch main and the release tags".to_owned());
     let mut outages = Outages { git: fetched.err(), ..Outages::default() };
     match repository.attempting(|| format!("look at {} on GitHub", github.slug())) {

@@ -6,15 +6,15 @@ use std::sync::OnceLock;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::adapters::cluster::{Applications, ConfigMaps, Register, Workloads};
+use crate::adapters::cluster::{Applications, ConfigMaps, Reading, Register, Workloads};
 use crate::adapters::git::{Git, ReleaseTag};
 use crate::adapters::github::GitHub;
 use crate::config::Config;
 use crate::domain::{CommitSha, Debt, DebtKind, HotfixName, Quarantined, Version, duration, printable};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::monitor::agreement;
 
-use super::connect::Connected;
+use super::connect::{Connected, hurried};
 use super::target;
 
 /// The ConfigMap of debts.
@@ -31,6 +31,21 @@ pub struct Open {
     /// What was seen of it; "not known" where it could not be looked at, and then it stays open.
     pub seen: String,
     pub close: String,
+}
+
+/// A record that cannot be read here: it counts as open.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unread {
+    pub config_map: &'static str,
+    pub key: String,
+    /// The command that shows it.
+    pub look: String,
+}
+
+impl Unread {
+    fn all<T>(register: &Register, config_map: &'static str, reading: &Reading<T>) -> impl Iterator<Item = Self> {
+        reading.unread.iter().map(move |key| Self { config_map, key: key.clone(), look: register.look() })
+    }
 }
 
 /// What debts are looked for in.
@@ -64,13 +79,32 @@ pub async fn any(maps: &ConfigMaps) -> Result<bool> {
     Ok([debts, quarantine].into_iter().flatten().any(|map| !map.data.is_empty()))
 }
 
-/// The debts that are open, for who is connected to everything.
+/// The debts that are open, for who is connected to everything and goes on with nothing that cannot be read.
 pub(super) async fn open(connected: &Connected, config: &Config, now: Timestamp) -> Result<Vec<Open>> {
     let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);
     if !any(&maps).await? {
         return Ok(Vec::new());
     }
-    Places::of(connected, config, maps).open(now).await
+    let places = Places::of(connected, config, maps);
+    let (open, unread) = places.open(now).await?;
+    match unread.first() {
+        None => Ok(open),
+        Some(unread) => {
+            let what =
+                format!("{} in config map {} cannot be read by this gospel-release", unread.key, unread.config_map);
+            Err(Error::outside(what).hint(&unread.look))
+        }
+    }
+}
+
+/// As [`open`], for who must go on: what cannot be read, or asked, is not told.
+pub(super) async fn open_as_far_as_known(connected: &Connected, config: &Config, now: Timestamp) -> Vec<Debt> {
+    let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);
+    let open = match any(&maps).await {
+        Ok(true) => Places::of(connected, config, maps).open(now).await,
+        _ => return Vec::new(),
+    };
+    open.map(|(open, _)| open.into_iter().map(|open| open.debt).collect()).unwrap_or_default()
 }
 
 impl<'a> Places<'a> {
@@ -86,11 +120,15 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// The debts that are open, oldest first.
-    pub async fn open(&self, now: Timestamp) -> Result<Vec<Open>> {
-        let register = Register::new(self.maps.clone(), DEBTS);
-        let (debts, quarantined) = futures::try_join!(register.all::<Debt>(), quarantined(&self.maps))?;
-        let mut debts: Vec<Debt> = debts.into_values().collect();
+    /// The debts that are open, oldest first, and what cannot be read.
+    pub async fn open(&self, now: Timestamp) -> Result<(Vec<Open>, Vec<Unread>)> {
+        let [register, quarantine] = [DEBTS, QUARANTINE].map(|name| Register::new(self.maps.clone(), name));
+        let (debts, quarantined) =
+            futures::try_join!(register.readable::<Debt>(), quarantine.readable::<Quarantined>())?;
+        let unread = Unread::all(&register, DEBTS, &debts).chain(Unread::all(&quarantine, QUARANTINE, &quarantined));
+        let unread: Vec<Unread> = unread.collect();
+        let quarantined = quarantined.records;
+        let mut debts: Vec<Debt> = debts.records.into_values().collect();
         let hotfixes: Vec<CommitSha> = debts.iter().filter_map(hotfix_of).cloned().collect();
         debts.extend(quarantined.values().map(|entry| self.of_quarantine(entry)));
         let beside = Beside { quarantined, hotfixes, named: OnceLock::new() };
@@ -104,7 +142,7 @@ impl<'a> Places<'a> {
             open.push(Open { overdue: debt.overdue(now), seen, close: close(&debt), debt });
         }
         open.sort_by_key(|open| open.debt.opened);
-        Ok(open)
+        Ok((open, unread))
     }
 
     fn of_quarantine(&self, entry: &Quarantined) -> Debt {
@@ -139,7 +177,7 @@ impl<'a> Places<'a> {
                 }
                 let main = &self.config.repository.main;
                 if let Some(github) = self.github
-                    && github.merged_pull(branch, main, commit).await?.is_some()
+                    && hurried("GitHub", true, github.merged_pull(branch, main, commit)).await?.is_some()
                 {
                     return Ok(None);
                 }
@@ -222,7 +260,7 @@ impl<'a> Places<'a> {
 pub(super) async fn strike_out(connected: &Connected, config: &Config) -> Result<()> {
     let maps = ConfigMaps::new(&connected.production.cluster, &config.production.namespace);
     let register = Register::new(maps.clone(), DEBTS);
-    let debts = register.all::<Debt>().await?;
+    let debts = register.readable::<Debt>().await?.records;
     let places = Places::of(connected, config, maps);
     let mut closed = BTreeMap::new();
     for (key, debt) in debts.into_iter().filter(|(_, debt)| debt.may_come_again()) {

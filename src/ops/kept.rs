@@ -1,10 +1,7 @@
-//! `runs`: those kept on this machine: listed, shown, replayed.
+//! `runs`: those of this machine and of the cluster: listed, shown, replayed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-use jiff::Timestamp;
-use serde_json::json;
 
 use crate::cli::runs::RunsAction;
 use crate::domain::{Evidence, RunId, Verdict, duration, printable};
@@ -12,67 +9,85 @@ use crate::engine::{Answer, Event, Journal, Line, Record, RunState, StepState};
 use crate::error::{Error, Result};
 use crate::ui::out::Out;
 use crate::ui::words::{Mark, clock_time};
+use jiff::Timestamp;
 
-use super::Invocation;
-use super::runs::{brief, outcome};
+use super::known::{self, Everywhere, Known};
+use super::runs::outcome;
+use super::{Invocation, provision};
 
-/// The runs kept on this machine.
-pub fn runs(invocation: &mut Invocation, action: &RunsAction, out: &mut Out, json: bool) -> Result<u8> {
-    let dir = invocation.state_dir()?;
-    let last = || dir.runs().pop().ok_or_else(|| Error::usage("no run is kept on this machine"));
+/// Lists, shows, or replays.
+pub async fn runs(invocation: &mut Invocation, action: &RunsAction, out: &mut Out, json: bool) -> Result<u8> {
     match action {
-        RunsAction::List => list(invocation, out, json)?,
-        RunsAction::Log { run } => replay(invocation, &run.clone().map_or_else(last, Ok)?)?,
+        RunsAction::List => list(&known::everywhere(invocation).await?, out, json)?,
+        RunsAction::Log { run } => log(invocation, run.as_ref()).await?,
         RunsAction::Show { run } => {
-            let kept = dir.run(&run.clone().map_or_else(last, Ok)?);
-            let (lines, state) = kept.load()?.ok_or_else(|| not_here(run.as_ref()))?;
-            if json {
-                out.json(&state)?;
-            } else {
-                show(&lines, &state, out)?;
-                if kept.path().join("evidence.json").is_file() {
-                    out.line(&format!("evidence  {}", kept.path().display()))?;
-                }
-                next(&state, out)?;
-            }
+            let Everywhere { mut runs, asked } = known::everywhere(invocation).await?;
+            let found = match run {
+                Some(run) => runs.remove_entry(run),
+                None => runs.pop_last(),
+            };
+            let (run, known) = found.ok_or_else(|| unknown(run.as_ref(), asked))?;
+            one(invocation, &run, known, asked, out, json)?;
         }
     }
     Ok(0)
 }
 
-fn not_here(run: Option<&RunId>) -> Error {
-    let named = run.map(|run| format!(" {run}")).unwrap_or_default();
-    Error::usage(format!("there is no run{named} here")).hint("gospel-release runs list")
+fn unknown(run: Option<&RunId>, asked: bool) -> Error {
+    let place = if asked { ", neither here nor in the cluster" } else { " on this machine" };
+    match run {
+        Some(run) => Error::usage(format!("there is no run {run}{place}")).hint("gospel-release runs list"),
+        None => Error::usage(format!("no run is kept{place}")),
+    }
 }
 
-fn list(invocation: &Invocation, out: &mut Out, json: bool) -> Result<()> {
-    let dir = invocation.state_dir()?;
-    let mut documents = Vec::new();
-    for run in dir.runs().into_iter().rev() {
-        let (document, line) = match dir.run(&run).load() {
-            Ok(Some((_, state))) => {
-                let version = state.version().map(ToString::to_string).unwrap_or_default();
-                (brief(&state), format!("{run}  {} {version}  {}", state.header.command, outcome(&state)))
-            }
-            Ok(None) => continue,
-            Err(error) => (json!({"run": run, "error": error.to_string()}), format!("{run}  cannot be read: {error}")),
-        };
-        if json {
-            documents.push(document);
-        } else {
-            out.line(&line)?;
-        }
+fn list(known: &Everywhere, out: &mut Out, json: bool) -> Result<()> {
+    let newest_first = || known.runs.iter().rev();
+    if json {
+        return out.json(&newest_first().map(|(run, known)| known.document(run)).collect::<Vec<_>>());
     }
-    if json { out.json(&documents) } else { Ok(()) }
+    newest_first().try_for_each(|(run, known)| out.line(&printable(&known.line(run))))
+}
+
+fn one(invocation: &Invocation, run: &RunId, known: Known, asked: bool, out: &mut Out, json: bool) -> Result<()> {
+    let Known { state, lines, here, there } = known;
+    let state = state?;
+    if json {
+        return out.json(&state);
+    }
+    show(&lines, &state, out)?;
+    let kept = invocation.state_dir()?.run(run);
+    if kept.path().join("evidence.json").is_file() {
+        out.line(&format!("evidence  {}", kept.path().display()))?;
+    }
+    let alone = !asked && !there;
+    next(&state, alone, out)?;
+    let last = if here {
+        format!("all of it, as it went: gospel-release runs log {run}")
+    } else {
+        format!("its journal is where it ran: {}", state.header.by)
+    };
+    tell(out, &format!("next      {last}"))
+}
+
+/// Replays the journal of a run, which is nowhere but on the machine that it ran on.
+async fn log(invocation: &mut Invocation, run: Option<&RunId>) -> Result<()> {
+    let dir = invocation.state_dir()?;
+    let last = || dir.runs().pop().ok_or_else(|| Error::usage("no run is kept on this machine"));
+    let run = run.cloned().map_or_else(last, Ok)?;
+    if dir.run(&run).journal().is_file() {
+        return replay(invocation, &run);
+    }
+    let Everywhere { runs, asked } = known::everywhere(invocation).await?;
+    let Some(known) = runs.get(&run) else { return Err(unknown(Some(&run), asked)) };
+    let by = known.by().map_or(String::new(), |by| format!(": it was begun by {}", printable(by)));
+    Err(Error::usage(format!("the journal of run {run} is not on this machine, but where it ran{by}"))
+        .hint(format!("what the cluster knows of it: gospel-release runs show {run}")))
 }
 
 /// Replays a journal through the same renderer that drew the run.
 fn replay(invocation: &mut Invocation, run: &RunId) -> Result<()> {
-    let path = invocation.state_dir()?.run(run).journal();
-    if !path.is_file() {
-        return Err(not_here(Some(run)));
-    }
-    let lines = Journal::read(&path)?;
+    let lines = Journal::read(&invocation.state_dir()?.run(run).journal())?;
     let mut state: Option<RunState> = None;
     for line in &lines {
         match &mut state {
@@ -195,8 +210,8 @@ fn gates(state: &RunState, out: &mut Out) -> Result<()> {
     Ok(())
 }
 
-/// The commands that go on from here.
-fn next(state: &RunState, out: &mut Out) -> Result<()> {
+/// The commands that go on from here. `alone`: only this machine was asked.
+fn next(state: &RunState, alone: bool, out: &mut Out) -> Result<()> {
     let run = &state.header.run;
     let left_open =
         state.steps.values().any(|step| matches!(step, StepState::Done { evidence, .. } if evidence.left_open));
@@ -205,8 +220,10 @@ fn next(state: &RunState, out: &mut Out) -> Result<()> {
         _ => Vec::new(),
     };
     if state.is_open() {
-        // Another machine may have gone on with it, or closed it.
-        next.insert(0, "as this machine knows it; what the cluster knows: gospel-release status".to_owned());
+        // Another machine may have gone on with it, or closed it; an apply's run is nowhere else.
+        if alone && state.header.command != provision::VERB.command {
+            next.insert(0, "as this machine knows it; what the cluster knows: gospel-release status".to_owned());
+        }
         if !next.iter().any(|line| line.contains("gospel-release resume")) {
             let takeover = if state.ended.is_none() { " --takeover (if its process is dead)" } else { "" };
             next.push(format!("gospel-release resume {run}{takeover}"));
@@ -217,7 +234,6 @@ fn next(state: &RunState, out: &mut Out) -> Result<()> {
     } else if left_open {
         next.push("what is left open: gospel-release status".to_owned());
     }
-    next.push(format!("all of it, as it went: gospel-release runs log {run}"));
     next.iter().try_for_each(|line| tell(out, &format!("next      {line}")))
 }
 

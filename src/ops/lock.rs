@@ -61,6 +61,21 @@ pub async fn acquire(by: Taker) -> Result<Lock> {
     Ok(Lock { held, _renewer: renewer })
 }
 
+/// Takes the lock, where `way` says so after its holder has made way, and looks again under it: who had it may have gone on meanwhile.
+/// It is given back where that look fails.
+pub async fn under_lock<T>(
+    invocation: &mut Invocation,
+    by: Taker,
+    way: Option<Ask<'_>>,
+    look: impl AsyncFnOnce(&Invocation) -> Result<T>,
+) -> Result<(Lock, T)> {
+    if let Some(ask) = way {
+        make_way(&by, ask, |text| invocation.note(text)).await?;
+    }
+    let lock = acquire(by).await?;
+    lock.under(look(invocation).await).await
+}
+
 async fn take(by: &Taker) -> Result<LeaseState> {
     loop {
         let Some(state) = by.leases.get().await? else {

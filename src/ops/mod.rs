@@ -1,5 +1,6 @@
 //! One verb, one file: builds a plan and runs it.
 
+pub mod abort;
 pub mod candidate;
 pub mod checklist;
 pub mod connect;
@@ -13,6 +14,7 @@ pub mod hotfix;
 pub mod init;
 pub mod invocation;
 pub mod kept;
+mod known;
 mod live;
 pub mod lock;
 mod looking;

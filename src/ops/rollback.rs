@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::cluster::{AppState, ConfigMaps, ExternalSecrets, Register};
+use crate::adapters::cluster::{AppState, ConfigMaps, ExternalSecrets, Reading, Register};
 use crate::config::Config;
 use crate::domain::{Debt, DebtKind, Digest, Quarantined, RunId, ServiceName, Version, printable};
 use crate::engine::{Change, Facts, NewImage, Plan, Question, RunState, Shipped};
@@ -77,6 +77,8 @@ pub(super) struct Found {
     pub open: Option<RunState>,
     /// The debts that are open already, where it goes past Git.
     pub owed: Vec<Debt>,
+    /// Quarantined releases of which nothing can be read here.
+    pub unread: Vec<String>,
 }
 
 /// Runs a rollback from its beginning.
@@ -128,6 +130,12 @@ async fn looked(
         }
     }
     let found = found?;
+    if !found.unread.is_empty() {
+        let which = printable(&found.unread.join(", "));
+        invocation.warn(format!(
+            "what is written of {which} in quarantine cannot be read, and is gone without: gospel-release status"
+        ));
+    }
     if let Ok(app) = &found.app
         && !options.direct
     {
@@ -177,10 +185,10 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
         candidate::seen(config, &production.aws, &production.workloads),
         kept.all(),
         kept.open_and_readable(),
-        quarantine.all::<Quarantined>(),
+        quarantine.readable::<Quarantined>(),
         connected.applications.application(&config.argo.application),
     );
-    let (live, all, open, quarantined) = (live?, all?, open?, quarantined?);
+    let (live, all, open, Reading { records: quarantined, unread }) = (live?, all?, open?, quarantined?);
     let releases = target::releases(config, &connected.git, &all)?;
     let named = target::named_now(config, &connected.git)?;
     let (runs, hotfixed) = match one_each(&live) {
@@ -202,7 +210,9 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
     let bad = going.map_or(bad, |going| going.previous.clone());
     // Where nothing of what is coming has arrived, what runs is what to go back to.
     let known = |version: &Version| releases.iter().any(|past| past.version == *version);
-    let good = |version: &Version| known(version) && !quarantined.contains_key(&version.to_string());
+    // What cannot be read of a release is taken for the worst.
+    let free = |version: &Version| !unread.contains(&version.to_string());
+    let good = |version: &Version| known(version) && free(version) && !quarantined.contains_key(&version.to_string());
     let stays = runs.as_ref().filter(|runs| coming.is_some() && good(runs));
     let asked = options.to.as_ref().or(going.and_then(|going| going.version.as_ref())).or(stays);
     let before = |version: &Version| match (&bad, &hotfixed) {
@@ -210,7 +220,10 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
         (None, Some(base)) => version <= base,
         (None, None) => true,
     };
-    let target = target::choose(&releases, asked, before, &quarantined)?;
+    if let (None, Some(runs)) = (asked, &runs) {
+        target::must_be_named(runs, &unread)?;
+    }
+    let target = target::choose(&releases, asked, |version| before(version) && free(version), &quarantined)?;
     if asked.is_none()
         && let Some(runs) = &runs
     {
@@ -232,8 +245,8 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
         Ok(app) if options.direct && app.auto_sync => steps::paused_with(&connected.applications, app).await,
         _ => None,
     };
-    let owed = if options.direct { debt::open(connected, config, invocation.clock.now()).await? } else { Vec::new() };
-    let owed = owed.into_iter().map(|open| open.debt).collect();
+    let owed = async || debt::open_as_far_as_known(connected, config, invocation.clock.now()).await;
+    let owed = if options.direct { owed().await } else { Vec::new() };
     let quarantined = quarantined.get(&target.version.to_string()).cloned();
     Ok(Found {
         target,
@@ -249,6 +262,7 @@ async fn find(invocation: &Invocation, connected: &Connected, options: &Options)
         paused_with,
         open,
         owed,
+        unread,
     })
 }
 

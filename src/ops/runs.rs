@@ -1,26 +1,34 @@
-//! `resume`, `abort`: what was begun, and how it goes on.
+//! `resume`: what was begun, and how it goes on.
 
 use serde_json::json;
 
-use crate::adapters::cluster::{Cluster, ConfigMaps};
+use crate::adapters::cluster::ConfigMaps;
 use crate::cli::runs::Resume;
 use crate::config::Config;
 use crate::domain::{RunId, WorldId, printable};
 use crate::engine::{
     Act, BoxFuture, Done, Effect, Ended, FORMAT, Facts, Journal, Line, Plan, Probe, Record, RunState, Step, StepIo,
-    StepState, fold,
+    fold,
 };
 use crate::error::{Error, Kind, Result};
-use crate::ui::out::Out;
 
-use super::connect::{Connected, Outages, connect_despite, production};
+use super::connect::{Connected, Outages, connect_despite, hurried, production};
 use super::drive::{self, Start, Verb};
 use super::lock::{Ask, Taker};
 use super::shared::Runs;
 use super::{Invocation, Report, guards, hotfix, lock, promote, provision, rollback};
 
+/// A run as it is known best, here or in the cluster.
+pub(super) struct Found {
+    pub state: RunState,
+    /// The shared copy's resourceVersion, if it exists.
+    pub version: Option<String>,
+    /// Whether the shared copy says that it is open.
+    pub open_there: bool,
+}
+
 /// The run to take up: the one named, or the last that was left open.
-async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<(RunState, Option<String>)> {
+pub(super) async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Result<Found> {
     if let Some(run) = run {
         let shared = runs.get(run).await?;
         let local = match (invocation.state_dir()?.run(run).load(), &shared) {
@@ -42,14 +50,21 @@ async fn find(invocation: &Invocation, runs: &Runs, run: Option<&RunId>) -> Resu
     }
 }
 
-/// The journal here may be one record ahead of the shared copy, or far behind it.
-fn newest(shared: Option<(RunState, String)>, local: Option<RunState>) -> Option<(RunState, Option<String>)> {
-    match (shared, local) {
-        (Some((shared, version)), Some(local)) if local.seq > shared.seq => Some((local, Some(version))),
-        (Some((shared, version)), _) => Some((shared, Some(version))),
-        (None, Some(local)) => Some((local, None)),
-        (None, None) => None,
-    }
+fn newest(shared: Option<(RunState, String)>, local: Option<RunState>) -> Option<Found> {
+    let open_there = shared.as_ref().is_some_and(|(shared, _)| shared.is_open());
+    let (state, version) = match (shared, local) {
+        (Some((shared, version)), Some(local)) if is_ahead(&local, &shared) => (local, Some(version)),
+        (Some((shared, version)), _) => (shared, Some(version)),
+        (None, Some(local)) => (local, None),
+        (None, None) => return None,
+    };
+    Some(Found { state, version, open_there })
+}
+
+/// Whether the journal here knows more than the shared copy: what could not be saved any more when the cluster did not answer, or the
+/// process died. What was closed in the cluster is closed, whatever the journal has: somebody went on without it.
+pub(super) fn is_ahead(local: &RunState, shared: &RunState) -> bool {
+    shared.is_open() && local.seq > shared.seq
 }
 
 /// Goes on with a run, from this machine or another.
@@ -57,7 +72,11 @@ pub async fn resume(invocation: &mut Invocation, args: &Resume) -> Report {
     if let Some(report) = provision::resume(invocation, args.run.as_ref()).await {
         return report;
     }
-    let (connected, outages) = match connect_despite(invocation, false).await {
+    let connected = match goes_past_git(invocation, args).await {
+        Ok(hurry) => connect_despite(invocation, hurry).await,
+        Err(error) => Err(error),
+    };
+    let (connected, outages) = match connected {
         Ok(connected) => connected,
         Err(error) => return Report::early("resume", None, error),
     };
@@ -66,6 +85,14 @@ pub async fn resume(invocation: &mut Invocation, args: &Resume) -> Report {
         Ok(report) => report,
         Err(error) => Report::early("resume", Some(world), error),
     }
+}
+
+/// Whether the run goes past Git: that is known before Git is waited for. One that is not found is looked for again, and missed, later.
+async fn goes_past_git(invocation: &mut Invocation, args: &Resume) -> Result<bool> {
+    let (place, namespace) = production(invocation).await?;
+    let runs = Runs::new(ConfigMaps::new(&place.cluster, &namespace));
+    let found = find(invocation, &runs, args.run.as_ref()).await;
+    Ok(found.is_ok_and(|found| past_git(&found.state)))
 }
 
 async fn take_up(
@@ -86,26 +113,31 @@ async fn take_up(
         }
         other => other?,
     };
-    let run = found.0.header.run.clone();
-    same_world(&found.0, &connected.world)?;
-    if !past_git(&found.0)
-        && let Some(error) = needed(outages, &found.0)
+    let state = &found.state;
+    let run = state.header.run.clone();
+    same_world(state, &connected.world)?;
+    if found.open_there && !state.is_open() {
+        return Err(Error::usage(format!(
+            "run {run} is over ({}), and its shared copy says that it is open",
+            outcome(state)
+        ))
+        .hint(format!("to have that say so too: gospel-release abort {run}")));
+    }
+    if !past_git(state)
+        && let Some(error) = needed(outages, state)
     {
         return Err(error);
     }
     if invocation.dry_run {
-        let (verb, plan) = planned_again(invocation, connected, &found.0, args).await?;
-        return Ok(drive::dry_run(invocation, connected, verb, found.0.facts, &plan).await);
+        let (verb, plan) = planned_again(invocation, connected, state, args).await?;
+        return Ok(drive::dry_run(invocation, connected, verb, found.state.facts, &plan).await);
     }
     let taker = Taker::of(invocation, &connected.production.cluster, &run);
-    if consent.takeover {
-        lock::make_way(&taker, Ask::Nobody, |text| invocation.note(text)).await?;
-    }
-    let lock = lock::acquire(taker).await?;
-    // Read again under the lock: its last holder may have gone on meanwhile.
-    let (lock, (state, version)) = lock.under(find(invocation, &runs, Some(&run)).await).await?;
-    let claim = runs.claim(lock, version);
-    let report = go_on(invocation, connected, &claim, state, args).await;
+    let way = consent.takeover.then_some(Ask::Nobody);
+    let again = async |invocation: &Invocation| find(invocation, &runs, Some(&run)).await;
+    let (lock, found) = lock::under_lock(invocation, taker, way, again).await?;
+    let claim = runs.claim(lock, found.version);
+    let report = go_on(invocation, connected, &claim, found.state, args).await;
     drive::give_back(invocation, claim).await;
     report
 }
@@ -182,7 +214,12 @@ async fn plan_again(
             let mut options: hotfix::ShipOptions = serde_json::from_value(stored()).unwrap_or_default();
             options.terminate_sync |= args.consent.terminate_sync;
             options.pause_sync |= args.pause_sync;
-            hotfix::fetch_branch(connected, &options.branch, options.direct).await?;
+            let fetch = hotfix::fetch_branch(connected, &options.branch, options.direct);
+            let fetched = hurried("Git", options.direct, fetch).await;
+            // Past Git, what is known here goes.
+            if !options.direct {
+                fetched?;
+            }
             Ok((hotfix::ship::VERB, hotfix::ship::plan_again(invocation, connected, &options, state)?))
         }
         command if command == hotfix::finish::VERB.command => {
@@ -247,7 +284,8 @@ impl Step for GiveUp {
     }
 }
 
-fn aborted(why: String) -> Record {
+/// How a run ends that is given up.
+pub(super) fn aborted(why: String) -> Record {
     Record::RunEnded(Ended { outcome: "aborted".into(), exit: 0, open: false, why, next: Vec::new() })
 }
 
@@ -361,152 +399,6 @@ pub(super) fn same_plan(state: &RunState, plan: &Plan) -> Result<()> {
 async fn clear_dead_lock(invocation: &mut Invocation, connected: &Connected) -> Result<()> {
     let taker = Taker::of(invocation, &connected.production.cluster, &invocation.new_run_id()?);
     lock::make_way(&taker, Ask::Nobody, |text| invocation.note(text)).await.map(drop)
-}
-
-/// Closes a run for good: the world stays as it is, and is told. One that goes on elsewhere, and is named, is asked to stop first.
-pub async fn abort(
-    invocation: &mut Invocation,
-    run: Option<&RunId>,
-    reason: Option<&str>,
-    out: &mut Out,
-    json: bool,
-) -> Result<u8> {
-    let why = reason.map_or_else(
-        || format!("aborted by {}", invocation.who()),
-        |reason| format!("aborted by {}: {reason}", invocation.who()),
-    );
-    let ended = aborted(why);
-    if let Some(state) = provision::abort(invocation, run)? {
-        if invocation.dry_run {
-            return would_abort(&state.header.run, out, json);
-        }
-        note_abort_here(invocation, &state.header.run, &ended)?;
-        return tell_abort(&state, out, json);
-    }
-    let (place, world) = production(invocation).await?;
-    let cluster = place.cluster;
-    let runs = Runs::new(ConfigMaps::new(&cluster, &world));
-    let ask = run.map_or(Ask::Nobody, Ask::Run);
-    if let Some(run) = run
-        && runs.is_unread(run).await?
-    {
-        return abort_unread(invocation, &cluster, &runs, run, out, json).await;
-    }
-    let (state, _) = find(invocation, &runs, run).await?;
-    still_open(&state)?;
-    let run = state.header.run.clone();
-    if invocation.dry_run {
-        return would_abort(&run, out, json);
-    }
-    let taker = Taker::of(invocation, &cluster, &run);
-    lock::make_way(&taker, ask, |text| invocation.note(text)).await?;
-    let lock = lock::acquire(taker).await?;
-    let again = async {
-        let found = find(invocation, &runs, Some(&run)).await?;
-        still_open(&found.0).map(|()| found)
-    };
-    let (lock, (mut state, version)) = lock.under(again.await).await?;
-    let claim = runs.claim(lock, version);
-    let saved = async {
-        state.apply(&ended)?;
-        crate::engine::Shared::save(&claim, &state).await
-    };
-    let saved = saved.await;
-    claim.release().await?;
-    saved?;
-    note_abort_here(invocation, &run, &ended)?;
-    tell_abort(&state, out, json)
-}
-
-/// Closes a run that nobody can read here: who names it wants it out of the way.
-async fn abort_unread(
-    invocation: &mut Invocation,
-    cluster: &Cluster,
-    runs: &Runs,
-    run: &RunId,
-    out: &mut Out,
-    json: bool,
-) -> Result<u8> {
-    if invocation.dry_run {
-        return would_abort(run, out, json);
-    }
-    let taker = Taker::of(invocation, cluster, run);
-    lock::make_way(&taker, Ask::Run(run), |text| invocation.note(text)).await?;
-    let lock = lock::acquire(taker).await?;
-    let (lock, ()) = lock.under(runs.close_unread(run).await).await?;
-    lock.release().await?;
-    if json {
-        out.json(&json!({"run": run, "outcome": "aborted", "exit": 0, "steps": null}))?;
-    } else {
-        out.line(&format!("run {run} is closed, and could not be read"))?;
-        out.line("  what it changed is not known here: look at production")?;
-    }
-    Ok(0)
-}
-
-fn still_open(state: &RunState) -> Result<()> {
-    if state.is_open() {
-        return Ok(());
-    }
-    Err(Error::usage(format!("run {} is over ({})", state.header.run, outcome(state))))
-}
-
-fn would_abort(run: &RunId, out: &mut Out, json: bool) -> Result<u8> {
-    if json {
-        out.json(&json!({"run": run, "outcome": "planned", "exit": 0}))?;
-    } else {
-        out.line(&format!("run {run} would be aborted; nothing was changed"))?;
-    }
-    Ok(0)
-}
-
-fn tell_abort(state: &RunState, out: &mut Out, json: bool) -> Result<u8> {
-    let run = &state.header.run;
-    let begun: Vec<&String> = state.steps.keys().collect();
-    if json {
-        out.json(&json!({"run": run, "outcome": "aborted", "exit": 0, "steps": begun}))?;
-    } else {
-        out.line(&format!("run {run} is aborted"))?;
-        for line in left_behind(state) {
-            out.line(&format!("  {line}"))?;
-        }
-    }
-    Ok(0)
-}
-
-/// The journal here, if this machine has one, learns of it too.
-fn note_abort_here(invocation: &Invocation, run: &RunId, ended: &Record) -> Result<()> {
-    let path = invocation.state_dir()?.run(run).journal();
-    if !path.is_file() {
-        return Ok(());
-    }
-    // A journal that cannot be read has nothing to learn.
-    let Ok((mut journal, lines)) = Journal::open(&path) else { return Ok(()) };
-    let Ok(Some(mut local)) = fold(&lines) else { return Ok(()) };
-    if !local.is_open() {
-        return Ok(());
-    }
-    local.apply(ended)?;
-    journal.append(&Line { v: FORMAT, seq: local.seq, at: invocation.clock.now(), record: ended.clone() })
-}
-
-/// What an aborted run leaves in the world: nothing is undone by itself.
-fn left_behind(state: &RunState) -> Vec<String> {
-    if !state.changed_the_world() {
-        return vec!["nothing was changed".to_owned()];
-    }
-    let mut lines = vec!["nothing is undone; what it did stays:".to_owned()];
-    for planned in &state.header.steps {
-        match state.steps.get(&planned.id) {
-            Some(StepState::Done { title, .. }) => lines.push(format!("done     {title}")),
-            Some(StepState::Intended) => lines.push(format!("begun    {} (look whether it happened)", planned.title)),
-            None => {}
-        }
-    }
-    if let Some(run) = &state.facts.workflow_run {
-        lines.push(format!("a workflow run may still wait or go on: {}", run.url));
-    }
-    lines
 }
 
 pub(super) fn outcome(state: &RunState) -> String {

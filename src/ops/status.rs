@@ -43,10 +43,11 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
     let runs = Runs::new(maps.clone());
     let leases = Leases::new(&place.cluster, &namespace);
     let (lease, runs, debts) = futures::join!(leases.get(), runs.all_and_unread(), debts(invocation, &place, maps));
-    let (lease, (all, unread), debts) = (lease?, runs?, debts?);
+    let (lease, (all, unread), (debts, unread_debts)) = (lease?, runs?, debts?);
     let held = lease.filter(|lease| lease.holder.as_deref().is_some_and(|holder| !holder.is_empty()));
     let open: Vec<&RunState> = all.iter().filter(|state| state.is_open()).collect();
-    let overdue = debts.iter().any(|debt| debt.overdue);
+    // Of what cannot be read nobody knows that it is in time.
+    let overdue = !unread_debts.is_empty() || debts.iter().any(|debt| debt.overdue);
     let exit = if overdue { Kind::Debt.exit_code() } else { 0 };
     if json {
         out.json(&json!({
@@ -55,6 +56,7 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
             "unread": unread,
             "last": all.last().map(brief),
             "debts": debts,
+            "unread_debts": unread_debts,
             "exit": exit,
         }))?;
         return Ok(exit);
@@ -83,12 +85,18 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
         out.line(&format!("last run  {} {} {version}: {}", last.header.run, last.header.command, outcome(last)))?;
     }
     let now = invocation.clock.now();
-    if debts.is_empty() {
+    if debts.is_empty() && unread_debts.is_empty() {
         out.line("debts     none")?;
+    }
+    for (index, unread) in unread_debts.iter().enumerate() {
+        let (label, key) = (if index == 0 { "debts" } else { "" }, printable(&unread.key));
+        let place = unread.config_map;
+        out.line(&format!("{label:<9} {key} in {place} cannot be read by this gospel-release, and counts as open"))?;
+        out.line(&format!("            to look: {}", unread.look))?;
     }
     for (index, debt) in debt::told(&debts).iter().enumerate() {
         for (line, text) in debt::lines(debt, now).into_iter().enumerate() {
-            let label = if index == 0 && line == 0 { "debts" } else { "" };
+            let label = if index == 0 && line == 0 && unread_debts.is_empty() { "debts" } else { "" };
             out.line(&format!("{label:<9} {text}"))?;
         }
     }
@@ -113,13 +121,18 @@ fn open_run(state: &RunState, takeover: &str, out: &mut Out) -> Result<()> {
 }
 
 /// The open debts. Git is fetched only where something may be owed.
-async fn debts(invocation: &Invocation, place: &connect::Place, maps: ConfigMaps) -> Result<Vec<debt::Open>> {
+async fn debts(
+    invocation: &Invocation,
+    place: &connect::Place,
+    maps: ConfigMaps,
+) -> Result<(Vec<debt::Open>, Vec<debt::Unread>)> {
     let config = &invocation.config;
     if !debt::any(&maps).await? {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let git = match Git::open(&config.repository, &invocation.base) {
-        Ok(git) => git.fetch().await.ok().map(|()| git),
+        // Who looks because something is broken is told what is known without it.
+        Ok(git) => connect::fetched(&git, true).await.ok().map(|()| git),
         Err(_) => None,
     };
     // Without a token a debt may stay open that GitHub knows to be closed: it errs on the safe side.

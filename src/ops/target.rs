@@ -177,6 +177,20 @@ pub fn choose(
     })
 }
 
+/// Where a quarantined release above what runs cannot be read, production may have gone back from it already: one release further
+/// is named by who wants it.
+///
+/// # Errors
+/// A usage error, before anything was changed.
+pub fn must_be_named(runs: &Version, unread: &[String]) -> Result<()> {
+    let above = unread.iter().filter_map(|key| key.parse::<Version>().ok()).find(|version| version > runs);
+    let Some(above) = above else { return Ok(()) };
+    Err(Error::usage(format!("production runs {runs}, and may have gone back to it from {above}: what is written of that in quarantine cannot be read"))
+        .seen("Nothing was changed.")
+        .hint("to look: gospel-release status")
+        .hint(format!("where {runs} is bad as well: gospel-release rollback --to VERSION")))
+}
+
 /// The target's digest of each affected service: from its overlay, or from ECR by its tag; `None` where ECR has none.
 pub async fn digests(
     config: &Config,

@@ -17,12 +17,13 @@ use super::{Scenario, World};
 #[derive(Debug, Default)]
 pub struct Switches {
     git_down: AtomicBool,
+    git_hangs: AtomicBool,
     argo_down: AtomicBool,
     state_locked: AtomicBool,
 }
 
 /// Names of the switchable faults.
-const NAMES: [&str; 3] = ["git-down", "argo-down", "state-locked"];
+const NAMES: [&str; 4] = ["git-down", "git-hangs", "argo-down", "state-locked"];
 
 impl Switches {
     /// As the scenario begins.
@@ -31,6 +32,7 @@ impl Switches {
         let knobs = &scenario.world;
         Self {
             git_down: knobs.git_down.into(),
+            git_hangs: AtomicBool::new(false),
             argo_down: knobs.argo.down.into(),
             state_locked: knobs.infrastructure.locked_by.is_some().into(),
         }
@@ -57,6 +59,7 @@ impl Switches {
     fn named(&self, name: &str) -> Option<&AtomicBool> {
         match name {
             "git-down" => Some(&self.git_down),
+            "git-hangs" => Some(&self.git_hangs),
             "argo-down" => Some(&self.argo_down),
             "state-locked" => Some(&self.state_locked),
             _ => None,
@@ -109,6 +112,10 @@ pub fn outage(router: Router, world: Arc<World>) -> Router {
 }
 
 async fn available(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
+    if world.switches.git_hangs.load(Ordering::Relaxed) {
+        // The connection stands, and nothing comes.
+        return std::future::pending().await;
+    }
     if !world.switches.git_down() {
         return next.run(request).await;
     }

@@ -30,7 +30,7 @@ impl Step for Quarantine {
 
     fn probe<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
-            let known = self.register.all::<Quarantined>().await?;
+            let known = self.register.readable::<Quarantined>().await?.records;
             Ok(match known.get(&self.entry.key()) {
                 Some(known) if known.run == self.entry.run || known.covers(&self.entry) => {
                     Probe::Done(Done::new(Evidence::new(format!("since {}", known.at))))
@@ -42,7 +42,7 @@ impl Step for Quarantine {
 
     fn act<'a>(&'a self, _facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Act>> {
         Box::pin(async move {
-            let known = self.register.all::<Quarantined>().await?.remove(&self.entry.key());
+            let known = self.register.readable::<Quarantined>().await?.records.remove(&self.entry.key());
             let entry = Quarantined { at: io.now(), ..self.entry.clone() }.with(known);
             self.register.put(&entry.key(), &entry).await?;
             let evidence = Evidence::new(format!("{}; promote refuses them", count(entry.digests.len(), "image")));
@@ -62,7 +62,7 @@ pub struct LiftQuarantine {
 
 impl LiftQuarantine {
     async fn entry(&self) -> Result<Option<Quarantined>> {
-        let entry = self.register.all::<Quarantined>().await?.remove(&self.key);
+        let entry = self.register.readable::<Quarantined>().await?.records.remove(&self.key);
         Ok(entry.filter(|entry| entry.digests.keys().any(|service| self.services.contains(service))))
     }
 }
@@ -142,7 +142,7 @@ impl Step for RecordDebts {
 
     fn probe<'a>(&'a self, facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
-            let known = self.register.all::<Debt>().await?;
+            let known = self.register.readable::<Debt>().await?.records;
             let debts = self.all(facts);
             let missing = debts.iter().filter(|debt| known.get(&debt.key()).is_none_or(|known| known.run != debt.run));
             Ok(match missing.count() {

@@ -37,6 +37,12 @@ impl ConfigMaps {
         Self { cluster: cluster.clone(), namespace: namespace.to_owned() }
     }
 
+    /// How a person looks at one.
+    #[must_use]
+    pub fn look_at(&self, name: &str) -> String {
+        format!("kubectl -n {} get configmap {name} -o yaml", self.namespace)
+    }
+
     /// `None` when it does not exist.
     pub async fn get(&self, name: &str) -> Result<Option<StoredMap>> {
         Ok(self.cluster.get(&self.api(), name, "config map").await?.map(Into::into))

@@ -36,6 +36,6 @@ pub use lease::{LeaseState, LeaseWrite, Leases};
 pub use logs::Logs;
 pub use nodes::NodeState;
 pub use pods::{Condition, ContainerState, PodState, Terminated, Waiting};
-pub use register::Register;
+pub use register::{Reading, Register};
 pub use watch::Live;
 pub use workloads::{DeploymentState, ReplicaSetState, Workloads};

@@ -18,6 +18,15 @@ pub struct Register {
     name: &'static str,
 }
 
+/// What a register holds.
+#[derive(Debug)]
+pub struct Reading<T> {
+    /// By key.
+    pub records: BTreeMap<String, T>,
+    /// The keys of what cannot be read here: a newer tool wrote it, or a hand.
+    pub unread: Vec<String>,
+}
+
 impl Register {
     #[must_use]
     pub fn new(maps: ConfigMaps, name: &'static str) -> Self {
@@ -29,12 +38,36 @@ impl Register {
     /// # Errors
     /// One that cannot be read is an error, not an absence.
     pub async fn all<T: DeserializeOwned>(&self) -> Result<BTreeMap<String, T>> {
-        let Some(map) = self.maps.get(self.name).await? else { return Ok(BTreeMap::new()) };
-        let read = |(key, text): (String, String)| match serde_json::from_str(&text) {
-            Ok(record) => Ok((key, record)),
-            Err(error) => Err(Error::outside(format!("read {key} in config map {}", self.name)).because(error)),
-        };
-        map.data.into_iter().map(read).collect()
+        self.each().await?.map(|(key, record)| Ok((key, record?))).collect()
+    }
+
+    /// The records that can be read, and the keys of those that cannot: for who must act, or look, all the same.
+    pub async fn readable<T: DeserializeOwned>(&self) -> Result<Reading<T>> {
+        let mut reading = Reading { records: BTreeMap::new(), unread: Vec::new() };
+        for (key, record) in self.each().await? {
+            match record {
+                Ok(record) => drop(reading.records.insert(key, record)),
+                Err(_) => reading.unread.push(key),
+            }
+        }
+        Ok(reading)
+    }
+
+    /// How a person looks at it.
+    #[must_use]
+    pub fn look(&self) -> String {
+        self.maps.look_at(self.name)
+    }
+
+    async fn each<T: DeserializeOwned>(&self) -> Result<impl Iterator<Item = (String, Result<T>)>> {
+        let data = self.maps.get(self.name).await?.unwrap_or_default().data;
+        Ok(data.into_iter().map(|(key, text)| {
+            let record = serde_json::from_str(&text).map_err(|error| {
+                let failed = Error::outside(format!("read {key} in config map {}", self.name));
+                failed.because(error).hint(self.look())
+            });
+            (key, record)
+        }))
     }
 
     /// Writes one record; an earlier one of that key is replaced.

@@ -26,7 +26,7 @@ use super::second::SecondPlan;
 use super::sheet::{Sheet, counts};
 use super::store::Kept;
 
-pub(super) const VERB: Verb = Verb { command: "provision apply", success: "applied", goes_first: false };
+pub(in crate::ops) const VERB: Verb = Verb { command: "provision apply", success: "applied", goes_first: false };
 
 /// What was asked for.
 #[derive(Debug, Clone, Default)]

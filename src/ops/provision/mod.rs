@@ -25,6 +25,7 @@ use crate::ui::out::Out;
 use super::Invocation;
 
 pub use again::{Open, abort, open, resume};
+pub(super) use apply::VERB;
 pub use apply::{Options as ApplyOptions, apply};
 pub use sheet::Sheet;
 pub use store::{Kept, Plans, sha256};

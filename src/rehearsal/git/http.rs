@@ -304,7 +304,10 @@ mod tests {
         assert_eq!((status(&repo).await.as_u16(), status(&clone).await.as_u16()), (503, 503));
         let faults: serde_json::Value =
             client.get(format!("{}/control/faults", served.url)).send().await.unwrap().json().await.unwrap();
-        assert_eq!(faults, serde_json::json!({"git-down": true, "argo-down": false, "state-locked": false}));
+        assert_eq!(
+            faults,
+            serde_json::json!({"git-down": true, "git-hangs": false, "argo-down": false, "state-locked": false})
+        );
         let put = async |name: &str, body: &'static str| {
             client
                 .put(format!("{}/control/faults/{name}", served.url))
