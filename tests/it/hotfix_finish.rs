@@ -191,19 +191,20 @@ fn protected_main() {
         world.dev(&["commit", "-qam", "fix(auth): compare tokens in constant time"]);
         let commit = world.dev(&["rev-parse", "HEAD"]);
         // The overlay's commit is refused as well: production has it past Git.
-        ship(&world, &["--direct", "--pause-sync"]).ended(0);
+        ship(&world, &["--direct", "--pause-sync"]).ended(0).says("/pull/430");
         let ran = finish(&world, &[]);
-        ran.ended(11).says("GH006").says("/pull/430").says("gospel-release resume");
+        ran.ended(11).says("GH006").says("/pull/431").says("gospel-release resume");
         tagged_and_cancelled(&world, &commit, &ran);
         assert!(!on_main(&world, &commit), "{ran}");
         // One pull request, however often one comes back.
-        world.tool(&["resume"]).ended(11).says("/pull/430");
-        finish(&world, &[]).ended(11).says("gives up").says("/pull/430");
+        world.tool(&["resume"]).ended(11).says("/pull/431");
+        finish(&world, &[]).ended(11).says("gives up").says("/pull/431");
         let pulls = world.github("pulls?state=all");
-        assert_eq!(pulls.as_array().map(Vec::len), Some(1), "{pulls}");
-        assert_eq!((&pulls[0]["head"]["sha"], &pulls[0]["base"]["ref"]), (&json!(commit), &json!("main")));
+        assert_eq!(pulls.as_array().map(Vec::len), Some(2), "{pulls}");
+        let pull = world.github("pulls/431");
+        assert_eq!((&pull["head"]["sha"], &pull["base"]["ref"]), (&json!(commit), &json!("main")));
         assert!(debts(&world).contains("not-merged"));
-        world.github_put("pulls/430/merge", &json!({"merge_method": method}));
+        world.github_put("pulls/431/merge", &json!({"merge_method": method}));
         assert_eq!(on_main(&world, &commit), method == "merge");
         assert!(!debts(&world).contains("not-merged"), "{method}: seen, not declared");
         // As people do after a merge.

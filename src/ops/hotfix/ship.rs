@@ -330,6 +330,10 @@ fn plan(
         run: run.cloned(),
         subject: format!("fix(production): hotfix {name} on {base}"),
         later: options.direct,
+        by_pull: Some(steps::ByPull {
+            github: connected.github.clone(),
+            branch: format!("gospel-release/{name}-{}", commit.hotfix_tag()),
+        }),
         last: steps::LastEdit::default(),
     };
     plan = if options.direct {
