@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::hotfix::{GATEWAY, OVERLAY, PATIENT, append, debts, mended_in, release_commit, ship};
+use crate::hotfix::{GATEWAY, OVERLAY, PATIENT, append, debts, mended_in, release_commit, ship, tag};
 use crate::support::{Ran, World};
 
 /// Slow enough that nobody approves the tag's run before it is found and cancelled.
@@ -213,6 +213,30 @@ fn protected_main() {
         assert!(!world.refs().contains_key("refs/heads/hotfix/login"), "{method}: it stays deleted");
         finish(&world, &[]).ended(0).says("nothing was changed");
     }
+}
+
+/// Two hotfixes on one release, of services that have nothing to do with each other: the release that one becomes would have its run
+/// build the other one's service without it.
+#[test]
+fn finish_does_not_lose_another_hotfix() {
+    let (world, first) = shipped();
+    world.tool(&["hotfix", "start", "other", "--from", "v1.1.1"]).ended(0);
+    append(&world, "services/gateway/limits.go", "package main\n");
+    world.dev(&["add", "--all"]);
+    world.dev(&["commit", "-qm", "fix: another"]);
+    ship(&world, &[]).ended(0);
+    let tags = world.tags();
+    let ran = finish(&world, &[]);
+    ran.ended(10).says(&format!("hotfix/other ({})", &world.dev(&["rev-parse", "HEAD"])[..7]));
+    ran.says(&format!("lacks {} of auth", tag(&first))).says(&format!("git merge {}", &first[..7]));
+    assert_eq!((world.tags(), world.lock_holder()), (tags, String::new()), "{ran}");
+    world.dev(&["merge", "-q", "--no-edit", &first[..7]]);
+    ship(&world, &[]).ended(0);
+    let commit = world.dev(&["rev-parse", "HEAD"]);
+    let ran = finish(&world, &[]);
+    tagged_and_cancelled(&world, &commit, ran.ended(0));
+    assert!(on_main(&world, &first));
+    assert!(!debts(&world).contains("not-merged"), "both are on main\n{ran}");
 }
 
 /// Main changed the same lines and takes pull requests only: what is printed for this case helps too.

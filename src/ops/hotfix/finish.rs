@@ -10,12 +10,12 @@ use crate::adapters::cluster::ConfigMaps;
 use crate::adapters::git::ReleaseTag;
 use crate::config::Config;
 use crate::config::model::TagRun;
-use crate::domain::{Bump, Changes, CommitInfo, CommitSha, HotfixName, RunId, ServiceName, Version};
+use crate::domain::{Bump, Changes, CommitInfo, CommitSha, Digest, HotfixName, RunId, ServiceName, Version};
 use crate::engine::{Candidate, Facts, Plan, Question, RunState};
 use crate::error::{Error, Kind, Result};
 use crate::ops::connect::{Connected, connect};
 use crate::ops::drive::{self, Verb};
-use crate::ops::{Invocation, Report, candidate, promote};
+use crate::ops::{Invocation, Report, candidate, lost, promote};
 use crate::steps;
 
 use super::finish_sheet::Sheet;
@@ -177,7 +177,8 @@ fn next(tags: &[ReleaseTag], base: &Version) -> Version {
 /// The services that run the commit's images.
 ///
 /// # Errors
-/// [`Kind::GateBlocked`] when production does not run them: a release tag stands for what production runs.
+/// [`Kind::GateBlocked`] when production does not run them, or something else that the commit lacks: a release tag stands for what
+/// production runs.
 async fn live(
     config: &Config,
     connected: &Connected,
@@ -188,6 +189,8 @@ async fn live(
     let tag = ImageId::Tag(commit.hotfix_tag());
     let wanted: Vec<_> = config.services.iter().map(|service| (config.image_of(service), tag.clone())).collect();
     let (images, seen) = futures::try_join!(aws.images(&wanted), candidate::seen(config, aws, workloads))?;
+    let agreed = seen.iter().filter_map(|(name, digests)| Some((name.clone(), candidate::agreed(digests)?.clone())));
+    let agreed: BTreeMap<ServiceName, Digest> = agreed.collect();
     let mut shipped = BTreeSet::new();
     let mut other = Vec::new();
     for service in &config.services {
@@ -200,6 +203,7 @@ async fn live(
         }
     }
     if other.is_empty() && !shipped.is_empty() {
+        lost::refuse_tag(connected, config, &agreed, branch, commit).await?;
         return Ok(shipped);
     }
     let error = Error::new(Kind::GateBlocked, format!("production does not run {} of {branch}", commit.short()));

@@ -20,7 +20,7 @@ use crate::monitor::databases::Database;
 use crate::ops::connect::{Connected, Outages, connect_despite};
 use crate::ops::drive::{self, Verb};
 use crate::ops::live::{Live, hotfix_commit};
-use crate::ops::{Invocation, Report, candidate, debt, promote, rollback};
+use crate::ops::{Invocation, Report, candidate, debt, lost, promote, rollback};
 use crate::steps;
 
 use super::ship_sheet::Sheet;
@@ -206,21 +206,16 @@ fn refuse_backwards(live: &Live, work: &Work) -> Result<()> {
 
 /// A hotfix that lacks another one which is live would take that one out of its services.
 fn refuse_another(live: &Live, work: &Work, services: &BTreeSet<ServiceName>, git: &Git) -> Result<()> {
-    for (service, tag) in live.hotfixed.iter().filter(|(service, _)| services.contains(*service)) {
+    for (service, tag) in live.by_hotfix.iter().filter(|(service, _)| services.contains(*service)) {
         let commit = hotfix_commit(git, tag);
         let within = commit.as_ref().map(|commit| git.is_ancestor(commit, &work.commit)).transpose()?;
         if within == Some(true) {
             continue;
         }
         let what = format!("{service} runs {tag}, which {} ({}) lacks", work.name.branch(), work.commit.short());
-        let bring = match commit {
-            Some(commit) => format!("bring it in: git merge {}", commit.short()),
-            None => "bring it in: git fetch, and merge the branch of that hotfix (gospel-release status names it)"
-                .to_owned(),
-        };
         return Err(Error::new(Kind::GateBlocked, what)
             .seen("Shipping this one would take that one out of production. Nothing was changed.")
-            .hint(bring)
+            .hint(lost::bring(commit.as_ref()))
             .hint("or take it out on purpose first: gospel-release rollback"));
     }
     Ok(())
