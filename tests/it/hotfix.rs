@@ -1,6 +1,10 @@
 //! `hotfix start` and `hotfix ship`, seen from outside.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::{Ran, World, eventually};
 
@@ -345,6 +349,40 @@ fn ship_past_git() {
     assert_eq!(world.serving()["gospelib-gateway"], BTreeSet::from([digest]));
     let open = debts(&world);
     assert!(!open.contains("live-differs") && !open.contains("sync-paused"), "{open:?}");
+}
+
+/// An address that answers 503, or 200 once it is told to.
+fn answering() -> (String, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let well = Arc::new(AtomicBool::new(false));
+    let says = Arc::clone(&well);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let _ = stream.read(&mut [0; 4096]);
+            let status = if says.load(Ordering::Relaxed) { "200 OK" } else { "503 Service Unavailable" };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    (url, well)
+}
+
+/// The pods are new, and production is not well: saying it again is no way to a green answer.
+#[test]
+fn ship_again_looks_at_health_again() {
+    let (world, commit) = mended("clean");
+    let (url, well) = answering();
+    let urls = format!("production.urls=[{url}]");
+    let ship = || ship(&world, &["--set", &urls]);
+    ship().ended(12).says(&url);
+    let digest = image(&world, &commit).expect("ours");
+    assert_eq!(world.serving()["gospelib-gateway"], BTreeSet::from([digest]));
+    ship().ended(12).says("gives up").says(&url);
+    well.store(true, Ordering::Relaxed);
+    ship().ended(0).says("nothing was built");
+    world.tool(&["resume"]).ended(2).says("no run was left open");
+    ship().ended(0).says("nothing was changed");
 }
 
 /// Back from a hotfix is the release beneath it, and what goes to quarantine is the hotfix's image, not the release.

@@ -95,9 +95,11 @@ async fn looked(
 ) -> Result<Option<(Found, Options)>> {
     let name = hotfix(connected, options)?;
     let branch = name.branch();
-    let commit = commit(connected, &branch).await?;
-    let found = find(&invocation.config, connected, &branch, commit).await?;
-    if found.tagged && over(&invocation.config, connected, &branch, &found).await? {
+    let runs = work::runs(connected, &invocation.config);
+    let gives_up = work::open_run(&runs, VERB.command, &branch).await?;
+    let found = find_or_begun(invocation, connected, &branch, gives_up.as_ref()).await?;
+    // A run that is open is closed by a run that finds it all done.
+    if found.tagged && gives_up.is_none() && over(&invocation.config, connected, &branch, &found).await? {
         invocation.note(format!(
             "{branch} is {}, its workflow run is over, and {} has it; nothing was changed",
             found.version, invocation.config.repository.main
@@ -107,8 +109,6 @@ async fn looked(
     for service in &found.without {
         invocation.warn(format!("{branch} changes {service}, and production runs it without: the tag will have it"));
     }
-    let runs = work::runs(connected, &invocation.config);
-    let gives_up = work::open_run(&runs, VERB.command, &branch).await?;
     Ok(Some((found, Options { branch, gives_up, ..options.clone() })))
 }
 
@@ -139,6 +139,51 @@ async fn commit(connected: &Connected, branch: &str) -> Result<CommitSha> {
         Error::usage(format!("there is no {branch}, here or on the remote"))
             .hint("git branch --all --list '*hotfix/*' shows those that are there")
     })
+}
+
+/// What the branch's tip is; or, where nobody shipped that one, the commit below it that was tagged and is not finished: resolved
+/// conflicts and a reviewer's commits come on top of it.
+async fn find_or_begun(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    branch: &str,
+    open: Option<&RunId>,
+) -> Result<Found> {
+    let config = invocation.config.clone();
+    let tip = commit(connected, branch).await?;
+    let error = match find(&config, connected, branch, tip.clone()).await {
+        Err(error) if error.kind() == Kind::GateBlocked => error,
+        found => return found,
+    };
+    let resume = |error: Error| match open {
+        Some(run) => error.hint(format!("or go on with what was begun: gospel-release resume {run}")),
+        None => error,
+    };
+    let Some(begun) = tagged_below(connected, &config, branch, &tip).await? else { return Err(resume(error)) };
+    let found = find(&config, connected, branch, begun).await?;
+    if open.is_none() && over(&config, connected, branch, &found).await? {
+        return Err(error);
+    }
+    invocation.note(format!(
+        "{branch} has gone on to {}, which is not in production; {} on {} is finished",
+        tip.short(),
+        found.version,
+        found.commit.short()
+    ));
+    Ok(found)
+}
+
+/// The commit of the branch that was shipped and has its release tag, where it is below the tip.
+async fn tagged_below(
+    connected: &Connected,
+    config: &Config,
+    branch: &str,
+    tip: &CommitSha,
+) -> Result<Option<CommitSha>> {
+    let git = &connected.git;
+    let Some(shipped) = work::shipped(connected, config, branch).await? else { return Ok(None) };
+    let tagged = git.release_tags()?.iter().any(|tag| tag.commit == shipped);
+    Ok((tagged && shipped != *tip && git.is_ancestor(&shipped, tip)?).then_some(shipped))
 }
 
 async fn find(config: &Config, connected: &Connected, branch: &str, commit: CommitSha) -> Result<Found> {

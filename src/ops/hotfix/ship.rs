@@ -35,6 +35,8 @@ pub struct Options {
     pub reason: Option<String>,
     /// As asked; after the look, the affected ones.
     pub services: Vec<ServiceName>,
+    /// As asked, for the commands that are told; found at the start.
+    pub asked: Vec<ServiceName>,
     /// Past Git: images are applied first, the commit follows when it can.
     pub direct: bool,
     /// Consent to pause automated sync while production differs from Git.
@@ -99,18 +101,18 @@ async fn looked(
     outages: &Outages,
     options: &Options,
 ) -> Result<Option<(Found, Options)>> {
-    let work = Work::look(&connected.git).await?;
+    let work = Work::look(connected, &invocation.config).await?;
     if options.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
         return Err(Error::usage("a hotfix goes past the checklist, and needs --reason TEXT")
             .hint("gospel-release hotfix ship --reason 'what is broken, and how this mends it'"));
     }
-    let past = "gospel-release hotfix ship --direct --pause-sync --reason TEXT";
-    outages.go_without(invocation, options.direct, "a hotfix", past)?;
+    let past = past_git(&options.services);
+    outages.go_without(invocation, options.direct, "a hotfix", &past)?;
     let config = invocation.config.clone();
     let (services, left_out) = affected(&config, &work, &options.services)?;
     let live = live(invocation, connected).await?;
     if let Some(live) = &live {
-        refuse_backwards(live, &work)?;
+        refuse_backwards(live, &work, &connected.git)?;
         refuse_another(live, &work, &services, &connected.git)?;
     }
     let application = connected.applications.application(&config.argo.application).await;
@@ -123,14 +125,13 @@ async fn looked(
         Ok(app) if options.direct && app.auto_sync => steps::paused_with(&connected.applications, app).await,
         _ => None,
     };
-    // Sync that is paused may be taken up again.
+    let branch = work.name.branch();
+    let gives_up = work::open_run(&work::runs(connected, &config), VERB.command, &branch).await?;
+    // Sync that is paused may be taken up again. And an earlier try that is open has seen something fail after the pods were new: what
+    // it waited for is looked at again.
     let paused = options.direct && application.is_ok_and(|app| !app.auto_sync);
-    if !paused && serves_it(&config, connected, &work, &services).await? {
-        invocation.note(format!(
-            "production runs {} of {} already; nothing was changed",
-            work.commit.short(),
-            work.name.branch()
-        ));
+    if !paused && gives_up.is_none() && serves_it(&config, connected, &work, &services).await? {
+        invocation.note(format!("production runs {} of {branch} already; nothing was changed", work.commit.short()));
         return Ok(None);
     }
     if !work.unknown.is_empty() {
@@ -139,11 +140,10 @@ async fn looked(
     }
     rollback::warn_of_put_back(invocation, connected, options.direct, |name| services.contains(name)).await?;
     let builder = builder(&config, connected, &work, &services, options).await?;
-    let branch = work.name.branch();
-    let gives_up = work::open_run(&work::runs(connected, &config), VERB.command, &branch).await?;
     let dirs = config.services.iter().filter(|service| services.contains(&service.name));
     let dirs = dirs.filter_map(|service| Some(service.database.as_ref()?.migrations.clone())).collect();
     let options = Options {
+        asked: options.services.clone(),
         services: services.into_iter().collect(),
         branch,
         migrations: checklist::migration_files(&dirs, &work.changed),
@@ -192,16 +192,17 @@ async fn live(invocation: &mut Invocation, connected: &Connected) -> Result<Opti
 }
 
 /// A hotfix of an older release would take services back.
-fn refuse_backwards(live: &Live, work: &Work) -> Result<()> {
-    let Some(newer) = live.release.as_ref().or(live.highest.as_ref()).filter(|runs| **runs > work.base.version) else {
-        return Ok(());
-    };
+fn refuse_backwards(live: &Live, work: &Work, git: &Git) -> Result<()> {
+    let newer = |runs: &&Version| **runs > work.base.version && work.finished.as_ref() != Some(*runs);
+    let Some(newer) = live.release.as_ref().or(live.highest.as_ref()).filter(newer) else { return Ok(()) };
+    let tag = git.release_tags()?.into_iter().find(|tag| tag.version == *newer).map(|tag| tag.commit);
     Err(Error::new(
         Kind::GateBlocked,
         format!("production runs {newer}, and {} is on top of {}", work.name.branch(), work.base.version),
     )
     .seen("Shipping it would take its services back.")
-    .hint("gospel-release hotfix start ANOTHER-NAME, and there: git cherry-pick the fix"))
+    .hint(lost::bring(tag.as_ref()))
+    .hint("or gospel-release hotfix start ANOTHER-NAME, and there: git cherry-pick the fix"))
 }
 
 /// A hotfix that lacks another one which is live would take that one out of its services.
@@ -348,7 +349,7 @@ fn plan(
             git: Arc::clone(git),
             argo: config.argo.clone(),
             terminate: options.terminate_sync,
-            past: Some("gospel-release hotfix ship --direct --pause-sync --reason TEXT".to_owned()),
+            past: Some(past_git(&options.asked)),
         })
     };
     plan = rollback::arrived(connected, &config, |name| options.services.contains(name), plan)?;
@@ -400,6 +401,15 @@ fn gates(
     Ok(gates)
 }
 
+/// The command that goes past Git, for the services that were asked for.
+fn past_git(asked: &[ServiceName]) -> String {
+    let mut past = "gospel-release hotfix ship --direct --pause-sync --reason TEXT".to_owned();
+    for name in asked {
+        past.push_str(&format!(" --service {name}"));
+    }
+    past
+}
+
 /// What stays open once production runs it: written down before it does.
 fn debts(
     invocation: &Invocation,
@@ -419,10 +429,7 @@ fn debts(
         closed_by: None,
     };
     let past_git = |kind| Debt {
-        closed_by: Some(format!(
-            "git switch {}; gospel-release hotfix ship --direct --pause-sync --reason TEXT",
-            options.branch
-        )),
+        closed_by: Some(format!("git switch {}; {}", options.branch, past_git(&options.asked))),
         ..debt(kind)
     };
     let mut debts = vec![debt(DebtKind::NotMerged { branch: options.branch.clone(), commit: commit.clone() })];
