@@ -121,6 +121,10 @@ fn finish_takes_the_branch_from_the_remote() {
     let (world, commit) = shipped();
     world.dev(&["switch", "-q", "main"]);
     world.dev(&["branch", "-qD", "hotfix/login"]);
+    // Another work tree of the person's, on a disk that is not mounted now.
+    let (disk, elsewhere) = (world.state("disk"), world.state("elsewhere"));
+    world.dev(&["worktree", "add", "-q", "--detach", &disk.display().to_string(), "main"]);
+    std::fs::rename(&disk, &elsewhere).expect("unmount");
     finish(&world, &[]).ended(2).says("on main, and not on a hotfix branch").says("hotfix finish NAME");
     finish(&world, &["nothing"]).ended(2).says("there is no hotfix/nothing");
     let ran = finish(&world, &["login"]);
@@ -128,6 +132,9 @@ fn finish_takes_the_branch_from_the_remote() {
     tagged_and_cancelled(&world, &commit, &ran);
     assert!(on_main(&world, &commit));
     assert_eq!(world.dev(&["symbolic-ref", "HEAD"]), "refs/heads/main");
+    std::fs::rename(&elsewhere, &disk).expect("mount");
+    let trees = world.dev(&["worktree", "list"]);
+    assert!(trees.contains("/disk") && trees.lines().count() == 2, "{trees}");
 }
 
 #[test]
@@ -199,8 +206,10 @@ fn merge_conflict() {
         if args[0] == "merge" {
             world.dev_may_fail(&args);
             world.dev(&["checkout", "--theirs", "--", GATEWAY]);
-            world.dev(&["add", "--all"]);
-            world.dev(&["commit", "-q", "--no-edit"]);
+            // What lies about goes nowhere.
+            append(&world, "notes.txt", "call Dana\n");
+            let commit = hints.iter().find_map(|hint| hint.split_once("then: git ")).expect("how to commit").1;
+            world.dev(&commit.split(' ').collect::<Vec<_>>());
         } else {
             world.dev(&args);
         }
@@ -209,6 +218,7 @@ fn merge_conflict() {
     let ran = world.tool(&["resume"]);
     ran.ended(0).says("main has it");
     assert!(on_main(&world, &commit));
+    assert_eq!(world.dev(&["ls-tree", "origin/main", "notes.txt"]), "");
     assert!(!debts(&world).contains("not-merged"), "{ran}");
 }
 
