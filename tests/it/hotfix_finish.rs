@@ -181,6 +181,23 @@ fn finish_follows_the_run_where_it_is_configured() {
     world.tool(&["hotfix", "start", "second"]).ended(0).says("begins at v1.1.2");
 }
 
+/// The run that is followed need not succeed: production has the hotfix, and main is to have it too.
+#[test]
+fn finish_goes_on_without_a_run_that_was_rejected() {
+    for scenario in ["approval-denied", "workflow-fails"] {
+        let (world, commit) = shipped_in(World::of(scenario));
+        let ran = finish(&world, &["--set", "hotfix.workflow=follow"]);
+        let told = "gospel-release hotfix finish login --set hotfix.workflow=cancel";
+        ran.ended(15).says(told);
+        assert!(!on_main(&world, &commit) && debts(&world).contains("not-merged"), "{ran}");
+        let words: Vec<&str> = told.split(' ').skip(3).collect();
+        finish(&world, &words).ended(0).says("ended by itself");
+        assert!(on_main(&world, &commit));
+        assert!(!debts(&world).contains("not-merged"));
+        world.tool(&["resume"]).ended(2).says("no run was left open");
+    }
+}
+
 /// The commands that are printed are the ones that help.
 #[test]
 fn merge_conflict() {

@@ -318,7 +318,8 @@ fn plan(
         TagRun::Cancel => plan.step(steps::CancelRun::new(github.clone(), workflow, repository)),
         TagRun::Follow => {
             let plan = plan.step(steps::WorkflowRunAppears { github: github.clone(), workflow, repository });
-            promote::deployed(plan, connected, &config, options.approve, options.terminate_sync)?
+            let past = format!("gospel-release hotfix finish {name} --set hotfix.workflow=cancel");
+            promote::deployed(plan, connected, &config, options.approve, options.terminate_sync, Some(past))?
         }
     };
     Ok(plan
