@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Ran, World, eventually};
+use crate::support::{Ran, Running, World, eventually};
 
 pub const SPEED: u32 = 3600;
 pub const GATEWAY: &str = "services/gateway/main.go";
@@ -327,6 +328,69 @@ fn ship_without_docker() {
         ran.ended(0).says(&format!("building with {builder}"));
         assert_eq!(world.serving()["gospelib-gateway"], BTreeSet::from([image(&world, &commit).expect("ours")]));
     }
+}
+
+/// A laptop of another kind than production's nodes: found out before main names what could not start.
+#[test]
+fn ship_refuses_an_image_for_another_platform() {
+    let (world, commit) = mended("clean");
+    let (before, overlay) = (world.serving(), world.file_on_main(OVERLAY));
+    for builder in ["docker", "buildah"] {
+        let ran = ship(&world, &["--builder", builder, "--set", "hotfix.build_args=[--platform=linux/arm64]"]);
+        ran.ended(15)
+            .says("gateway: the new image is for linux/arm64, and production runs it on linux/amd64")
+            .says("set hotfix.build_args to [--platform=linux/amd64]");
+        untouched(&world, &before, &overlay, &ran);
+    }
+    assert!(image(&world, &commit).is_some());
+    world.dev(&["commit", "-q", "--allow-empty", "-m", "chore: ship again"]);
+    ship(&world, &["--set", "hotfix.build_args=[--platform=linux/amd64]"]).ended(0);
+}
+
+/// Production's images are for two platforms, and ours is for one of them: which one the nodes are of, nobody can tell from here.
+#[test]
+fn ship_says_for_which_platform_an_image_is() {
+    let (world, commit) = mended("multi-platform");
+    let ran = ship(&world, &[]);
+    ran.ended(0).says("gateway: the new image is for linux/amd64 only, the running one for linux/amd64, linux/arm64");
+    assert_eq!(world.serving()["gospelib-gateway"], BTreeSet::from([image(&world, &commit).expect("ours")]));
+}
+
+const REGISTRY: &str = "418272771234.dkr.ecr.us-east-1.amazonaws.com";
+
+/// docker on the laptop, as its owner has configured it.
+fn docker(world: &World, words: &[&str]) -> Ran {
+    let mut command = Command::new("docker");
+    world.environment_of(&mut command);
+    command.args(words).env("HOME", world.state("")).env_remove("DOCKER_CONFIG");
+    Running::start(command).end()
+}
+
+fn configure_docker(world: &World, config: &serde_json::Value) {
+    std::fs::create_dir_all(world.state(".docker")).expect("a directory");
+    std::fs::write(world.state(".docker/config.json"), config.to_string()).expect("write docker's configuration");
+}
+
+/// Amazon's helper logs docker in by itself, and stores nothing that it is given.
+#[test]
+fn ship_with_amazons_credential_helper() {
+    let (world, commit) = mended("clean");
+    configure_docker(&world, &serde_json::json!({"credHelpers": {REGISTRY: "ecr-login"}}));
+    ship(&world, &["--builder", "docker"]).ended(0).says("credential helper goes with its own login");
+    assert_eq!(world.serving()["gospelib-gateway"], BTreeSet::from([image(&world, &commit).expect("ours")]));
+}
+
+/// The registry's password is good for twelve hours: it does not stay on the laptop, unless there was one.
+#[test]
+fn ship_logs_docker_out_again() {
+    let (world, commit) = mended("clean");
+    let image = format!("{REGISTRY}/gospelib-gateway:{}", tag(&commit));
+    ship(&world, &["--builder", "docker"]).ended(0);
+    docker(&world, &["push", &image]).ended(1).says("no basic auth credentials");
+    configure_docker(&world, &serde_json::json!({"auths": {REGISTRY: {}}}));
+    world.dev(&["commit", "-q", "--allow-empty", "-m", "chore: ship again"]);
+    ship(&world, &["--builder", "docker"]).ended(0);
+    docker(&world, &["push", &image]).ended(0);
 }
 
 #[test]

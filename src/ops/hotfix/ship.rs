@@ -315,8 +315,10 @@ fn plan(
         .step(steps::BuildImages {
             git: Arc::clone(git),
             aws: connected.production.aws.clone(),
+            workloads: connected.production.workloads.clone(),
             config: affected.clone(),
             builder: options.builder.or(config.hotfix.builder),
+            docker: invocation.env.docker_config(),
         })
         .step(steps::ScanFindings { aws: connected.production.aws.clone(), config: affected })
         .step(debts(invocation, options, &maps, run, commit));
