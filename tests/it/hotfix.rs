@@ -394,6 +394,25 @@ fn ship_logs_docker_out_again() {
 }
 
 #[test]
+fn ship_knows_what_builds_see() {
+    let world = World::serve("clean", SPEED);
+    world.tool(&["hotfix", "start", "login"]).ended(0);
+    std::fs::create_dir_all(world.checkout().join("build")).expect("a directory");
+    std::fs::create_dir_all(world.checkout().join("libs")).expect("a directory");
+    append(&world, "build/gateway.Dockerfile", "FROM golang:1.24\nCOPY . .\nRUN go build .\n");
+    append(&world, "libs/retry.go", "package retry\n");
+    world.dev(&["add", "--all"]);
+    world.dev(&["commit", "-qm", "fix: retry"]);
+    let all = ["--set", "hotfix.context=."];
+    let own = ["--set", "hotfix.dockerfile=build/{service}.Dockerfile"];
+    ship(&world, &["--dry-run"]).ended(2).says("changes no service's code");
+    ship(&world, &[&["--dry-run"][..], &all].concat()).ended(2).says("the build of gateway sees it").says("--service");
+    let ran = ship(&world, &[&all[..], &own].concat());
+    ran.ended(0).says("services   gateway; the others stay").says("shared     libs/retry.go: of no one service");
+    ran.says("built into gateway").says("not shipped: auth, content, notify, search, study");
+}
+
+#[test]
 fn ship_past_git() {
     let (world, commit) = mended("clean");
     world.fault("git-down", true);

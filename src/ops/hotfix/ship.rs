@@ -24,7 +24,7 @@ use crate::ops::{Invocation, Report, candidate, debt, lost, promote, rollback};
 use crate::steps;
 
 use super::ship_sheet::Sheet;
-use super::work::{self, Work};
+use super::work::{self, Shared, Work};
 
 pub(in crate::ops) const VERB: Verb = Verb { command: "hotfix ship", success: "shipped", goes_first: false };
 
@@ -60,6 +60,7 @@ pub(super) struct Found {
     pub work: Work,
     pub live: Option<Live>,
     pub elsewhere: Vec<String>,
+    pub shared: Shared,
     /// Changed services that are left out, as asked.
     pub left_out: Vec<ServiceName>,
     pub builder: Option<BuilderName>,
@@ -150,8 +151,8 @@ async fn looked(
         gives_up,
         ..options.clone()
     };
-    let elsewhere = work.elsewhere(&config);
-    Ok(Some((Found { work, live, elsewhere, left_out, builder, paused_with }, options)))
+    let (elsewhere, shared) = work.elsewhere(&config);
+    Ok(Some((Found { work, live, elsewhere, shared, left_out, builder, paused_with }, options)))
 }
 
 /// The services to ship, and those that are changed and left out.
@@ -171,6 +172,9 @@ fn affected(config: &Config, work: &Work, asked: &[ServiceName]) -> Result<(BTre
         let error =
             Error::usage(format!("{} changes no service's code since {}", work.name.branch(), work.base.version));
         let error = work.changed.iter().take(10).fold(error, |error, path| error.seen(format!("it changes {path}")));
+        let (_, shared) = work.elsewhere(config);
+        let error =
+            shared.services.iter().fold(error, |error, name| error.seen(format!("the build of {name} sees it")));
         return Err(error.hint("name what is to be built: --service NAME"));
     }
     Ok((changed, Vec::new()))

@@ -63,20 +63,44 @@ impl Work {
         services(config, &self.changed)
     }
 
-    /// Paths that belong to no service.
-    pub fn elsewhere(&self, config: &Config) -> Vec<String> {
-        let dirs: Vec<String> = config.services.iter().map(|service| format!("{}/", config.path_of(service))).collect();
-        let outside = |path: &&String| !dirs.iter().any(|dir| path.starts_with(dir));
-        self.changed.iter().filter(outside).cloned().collect()
+    /// Paths that belong to no service: those that no build sees, and those that the builds of some services see.
+    pub fn elsewhere(&self, config: &Config) -> (Vec<String>, Shared) {
+        let (mut outside, mut shared) = (Vec::new(), Shared::default());
+        let of_none = |path: &&String| !config.services.iter().any(|service| is_of(config, service, path));
+        for path in self.changed.iter().filter(of_none) {
+            let see = config.services.iter().filter(|service| within(&config.context_of(service), path));
+            let see: BTreeSet<ServiceName> = see.map(|service| service.name.clone()).collect();
+            if see.is_empty() {
+                outside.push(path.clone());
+            } else {
+                shared.files.push(path.clone());
+                shared.services.extend(see);
+            }
+        }
+        (outside, shared)
     }
+}
+
+/// Changed files of no service's own, and the services whose images may hold them: they lie in what their builds see.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Shared {
+    pub files: Vec<String>,
+    pub services: BTreeSet<ServiceName>,
+}
+
+/// Whether a path is of a service's own: its code, or what its image is built by.
+fn is_of(config: &Config, service: &Service, path: &str) -> bool {
+    within(&config.path_of(service), path) || config.dockerfile_of(service).trim_start_matches("./") == path
+}
+
+fn within(dir: &str, path: &str) -> bool {
+    let dir = dir.trim_start_matches("./").trim_end_matches('/');
+    dir.is_empty() || dir == "." || path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The services whose code is among these paths.
 pub(super) fn services(config: &Config, changed: &[String]) -> BTreeSet<ServiceName> {
-    let touched = |service: &&Service| {
-        let dir = format!("{}/", config.path_of(service));
-        changed.iter().any(|path| path.starts_with(&dir))
-    };
+    let touched = |service: &&Service| changed.iter().any(|path| is_of(config, service, path));
     config.services.iter().filter(touched).map(|service| service.name.clone()).collect()
 }
 
