@@ -37,6 +37,17 @@ pub struct Recipe<'a> {
     pub args: &'a [String],
 }
 
+/// Whose login a push goes with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// Ours, to be taken back.
+    Ours,
+    /// The person was logged in before, and stays so.
+    Theirs,
+    /// docker's credential helper keeps none, and has its own: what it said.
+    Helper(String),
+}
+
 /// Who hears what a program prints.
 pub type Hear<'a> = &'a mut (dyn FnMut(&str) + Send);
 
@@ -82,12 +93,32 @@ impl Builder {
     }
 
     /// Logs in to a registry: buildah and podman with a file that goes away, docker with its own (its engine, its contexts and
-    /// its credential helpers are found through the same directory).
-    pub async fn log_in(self, registry: &str, token: &RegistryToken, scratch: &Path) -> Result<()> {
+    /// its credential helpers are found through the same directory, `docker`).
+    pub async fn log_in(
+        self,
+        registry: &str,
+        token: &RegistryToken,
+        scratch: &Path,
+        docker: Option<&Path>,
+    ) -> Result<Login> {
+        let theirs = self.name == BuilderName::Docker && docker.is_some_and(|dir| knows(dir, registry));
         let program = self.program().timeout(ANSWERS_WITHIN * 3).arg("login");
         let program = program.args(["--username", &token.user, "--password-stdin"]);
         let finished = self.auth(program, scratch).arg(registry).stdin(token.bytes()).output().await?;
-        if finished.success() { Ok(()) } else { Err(self.failed("login", registry, &finished)) }
+        match finished.error_text() {
+            _ if finished.success() => Ok(if theirs { Login::Theirs } else { Login::Ours }),
+            said if self.name == BuilderName::Docker && keeps_none(&said) => Ok(Login::Helper(said.trim().to_owned())),
+            _ => Err(self.failed("login", registry, &finished)),
+        }
+    }
+
+    /// Takes a login of ours back; that of buildah and podman is in a file that goes away.
+    pub async fn log_out(self, registry: &str) -> Result<()> {
+        if self.name != BuilderName::Docker {
+            return Ok(());
+        }
+        let finished = self.program().timeout(ANSWERS_WITHIN).args(["logout", registry]).output().await?;
+        if finished.success() { Ok(()) } else { Err(self.failed("logout", registry, &finished)) }
     }
 
     fn auth(self, program: Program, scratch: &Path) -> Program {
@@ -146,6 +177,21 @@ async fn works(name: BuilderName) -> Result<(), String> {
     }
 }
 
+/// Whether docker has a login for a registry, by its configuration: the secret may be elsewhere.
+fn knows(docker: &Path, registry: &str) -> bool {
+    let text = std::fs::read_to_string(docker.join("config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let https = format!("https://{registry}");
+    ["auths", "credHelpers"].iter().any(|key| [registry, &https].iter().any(|name| config[key].get(*name).is_some()))
+}
+
+/// Amazon's credential helper logs in by itself, and refuses to store what `docker login` was given
+/// (awslabs/amazon-ecr-credential-helper#102).
+fn keeps_none(said: &str) -> bool {
+    let said = said.to_ascii_lowercase();
+    said.contains("error storing credentials") && said.contains("not implemented")
+}
+
 /// `hotfix-a1b2: digest: sha256:… size: 1234`, the last line of `docker push`.
 fn pushed_digest(text: &str) -> Option<String> {
     let line = text.lines().rev().find(|line| line.contains(" digest: sha256:"))?;
@@ -197,6 +243,10 @@ mod tests {
             classify("denied: User: arn:… is not authorized to perform: ecr:InitiateLayerUpload"),
             Class::Denied
         );
+        assert!(keeps_none(
+            "Error saving credentials: error storing credentials - err: exit status 1, out: `not implemented`"
+        ));
+        assert!(!keeps_none("error storing credentials - err: exit status 1, out: `the keychain is locked`"));
         assert_eq!(classify("./main.go:17:3: undefined: retryAfter"), Class::Terminal);
         let digest = format!("sha256:{}", "ab".repeat(32));
         let text = format!("The push refers to repository [x]\nhotfix-1: digest: {digest} size: 1234\n");

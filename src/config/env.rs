@@ -46,6 +46,12 @@ impl Env {
         self.os("HOME").map(PathBuf::from)
     }
 
+    /// `$DOCKER_CONFIG`, by default `~/.docker`.
+    #[must_use]
+    pub fn docker_config(&self) -> Option<PathBuf> {
+        self.os("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(self.home()?.join(".docker")))
+    }
+
     /// `$XDG_CONFIG_HOME`, by default `~/.config`. A relative value is ignored, as the XDG base directory
     /// specification demands.
     #[must_use]

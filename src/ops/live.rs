@@ -19,6 +19,8 @@ pub struct Live {
     pub highest: Option<Version>,
     /// Services whose image a hotfix built that no release tag stands for yet, with the image's tag.
     pub hotfixed: BTreeMap<ServiceName, String>,
+    /// Services whose image a hotfix built, tagged since or not, with the image's tag.
+    pub by_hotfix: BTreeMap<ServiceName, String>,
     /// What each service runs, in words.
     pub said: BTreeMap<ServiceName, String>,
 }
@@ -52,10 +54,15 @@ impl Live {
             Built::Hotfix(tag, None) => Some(((*name).clone(), tag.clone())),
             _ => None,
         });
+        let by_hotfix = built.iter().filter_map(|(name, built)| match built {
+            Built::Hotfix(tag, _) => Some(((*name).clone(), tag.clone())),
+            _ => None,
+        });
         Ok(Self {
             release: one_release(config, git, &releases, &built)?,
             highest: versions.max().cloned(),
             hotfixed: hotfixed.collect(),
+            by_hotfix: by_hotfix.collect(),
             said: images.keys().map(|name| (name.clone(), said(name))).collect(),
         })
     }

@@ -229,7 +229,7 @@ pub(super) async fn plan(
             workflow: config.workflow.clone(),
             repository: config.repository.clone(),
         });
-    let plan = deployed(plan, connected, &config, options.approve, options.terminate_sync)?
+    let plan = deployed(plan, connected, &config, options.approve, options.terminate_sync, None)?
         .step_if(config.announce.github_release.then(|| steps::AnnounceRelease {
             github: github.clone(),
             repository: config.repository.clone(),
@@ -239,22 +239,25 @@ pub(super) async fn plan(
     Ok(plan)
 }
 
-/// From the workflow run that a tag started to a production that was watched.
+/// From the workflow run that a tag started to a production that was watched. `past` is the command that goes on without that run, where
+/// production has what is wanted already.
 pub(super) fn deployed(
     plan: Plan,
     connected: &Connected,
     config: &Config,
     approve: bool,
     terminate_sync: bool,
+    past: Option<String>,
 ) -> Result<Plan> {
     let (git, github, production) = (&connected.git, &connected.github, &connected.production);
     let namespace = &config.production.namespace;
     Ok(plan
-        .step(steps::Approval::new(github.clone(), config.workflow.clone(), approve))
+        .step(steps::Approval::new(github.clone(), config.workflow.clone(), approve).past(past.clone()))
         .step(steps::Pipeline {
             github: github.clone(),
             git: Arc::clone(&connected.git),
             config: Arc::new(config.clone()),
+            past,
         })
         .step(steps::ImagesShipped { aws: production.aws.clone(), config: config.clone() })
         .step(steps::OverlayCommit { git: Arc::clone(git), config: config.clone() })

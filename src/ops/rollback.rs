@@ -427,6 +427,7 @@ pub(super) fn plan(
             run: run.cloned(),
             subject: format!("revert(production): roll back to {version}"),
             later: options.direct,
+            by_pull: None,
             last: steps::LastEdit::default(),
         },
         direct: options.direct,

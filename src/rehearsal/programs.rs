@@ -93,7 +93,11 @@ async fn run(name: &str, argv0: &str, args: &[String], around: Surroundings<'_>)
     if name == "terraform" {
         return infrastructure(home(name, argv0).unwrap_or_default(), args, around).await;
     }
-    let engine = home(name, argv0).and_then(|home| builder::Engine::open(&home));
+    let mut engine = home(name, argv0).and_then(|home| builder::Engine::open(&home));
+    let docker = (around.env)("DOCKER_CONFIG").or_else(|| Some(format!("{}/.docker", (around.env)("HOME")?)));
+    if let Some(dir) = docker {
+        engine = engine.map(|engine| engine.configured(PathBuf::from(dir)));
+    }
     match engine {
         Some(engine) if name == "docker" => docker::run(&engine, args, &mut std::io::stdin()).await,
         Some(engine) => buildah::run(&engine, name, args, &mut std::io::stdin()).await,

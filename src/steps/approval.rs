@@ -15,6 +15,8 @@ pub struct Approval {
     workflow: Workflow,
     /// `--approve`: approve as the caller, where GitHub lets the caller.
     approve: bool,
+    /// The command that goes on without this run, if one does.
+    past: Option<String>,
     /// The attempt that was seen asking; 0 is none.
     asked: AtomicU64,
 }
@@ -22,7 +24,13 @@ pub struct Approval {
 impl Approval {
     #[must_use]
     pub fn new(github: GitHub, workflow: Workflow, approve: bool) -> Self {
-        Self { github, workflow, approve, asked: AtomicU64::new(0) }
+        Self { github, workflow, approve, past: None, asked: AtomicU64::new(0) }
+    }
+
+    /// With the command that goes on without the run.
+    #[must_use]
+    pub fn past(self, past: Option<String>) -> Self {
+        Self { past, ..self }
     }
 
     async fn ours(&self, run: u64) -> Result<Option<PendingDeployment>> {
@@ -37,9 +45,13 @@ impl Approval {
         let Some(approval) = ours.last() else { return Ok(None) };
         let comment = if approval.comment.is_empty() { String::new() } else { format!(": {}", approval.comment) };
         if approval.state == "rejected" {
-            return Err(Error::outside(format!("{} rejected the deployment{comment}", approval.user))
+            let rejected = Error::outside(format!("{} rejected the deployment{comment}", approval.user))
                 .seen(format!("workflow run {}", run.url))
-                .seen("Nothing was deployed. The tag stays: a release tag is never moved or reused.")
+                .seen("Nothing was deployed. The tag stays: a release tag is never moved or reused.");
+            if self.past.is_some() {
+                return Err(or_past(rejected, self.past.as_ref()));
+            }
+            return Err(rejected
                 .hint("this release is over: gospel-release abort")
                 .hint("fix what the reviewer found on main, let it soak, and promote a new version"));
         }
@@ -93,7 +105,8 @@ impl Step for Approval {
                 return Ok(decided);
             }
             if run.is_completed() {
-                return ended_undecided(&run, &self.github.jobs(run.id).await?, facts);
+                let ended = ended_undecided(&run, &self.github.jobs(run.id).await?, facts);
+                return ended.map_err(|error| or_past(error, self.past.as_ref()));
             }
             Ok(Probe::NotYet(format!("the jobs before the approval ({})", run.url)))
         })
@@ -121,6 +134,14 @@ impl Step for Approval {
         Error::new(Kind::Waiting, format!("still waiting for {waited_for}"))
             .class(Class::NeedsHuman)
             .hint("when it is approved: gospel-release resume")
+    }
+}
+
+/// An error of a run that need not succeed.
+pub(super) fn or_past(error: Error, past: Option<&String>) -> Error {
+    match past {
+        Some(past) => error.hint(format!("to go on without this run, which production does not need: {past}")),
+        None => error,
     }
 }
 

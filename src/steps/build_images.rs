@@ -1,18 +1,20 @@
 //! The hotfix's images: built from exactly its commit, pushed, and known by digest. What ECR has already is not built again.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::adapters::aws::{Aws, ImageId};
-use crate::adapters::builder::{Builder, Recipe};
+use crate::adapters::builder::{Builder, Login, Recipe};
+use crate::adapters::cluster::{PodState, Workloads};
 use crate::adapters::git::Git;
 use crate::config::Config;
 use crate::config::model::{BuilderName, Service};
 use crate::domain::{CommitSha, Digest, Evidence, OverlayImage, ServiceName, count};
 use crate::engine::{Act, BoxFuture, Change, Done, Effect, Fact, Facts, NewImage, Probe, Shipped, Step, StepIo};
 use crate::error::{Class, Error, Kind, Result};
+use crate::monitor::running::digests_of;
 
 /// Which commit an image was built from (OCI image specification, "Annotations").
 pub const REVISION: &str = "org.opencontainers.image.revision";
@@ -22,10 +24,20 @@ const SOURCE: &str = "org.opencontainers.image.source";
 pub struct BuildImages {
     pub git: Arc<Git>,
     pub aws: Aws,
+    /// What runs now says for which platform an image must be.
+    pub workloads: Workloads,
     /// Its services are the affected ones.
     pub config: Config,
     /// The builder asked for; else the first that works.
     pub builder: Option<BuilderName>,
+    /// Where docker keeps its configuration.
+    pub docker: Option<PathBuf>,
+}
+
+/// An image that ECR has.
+struct Built {
+    digest: Digest,
+    platforms: BTreeSet<String>,
 }
 
 impl BuildImages {
@@ -33,22 +45,59 @@ impl BuildImages {
     ///
     /// # Errors
     /// An image of another commit under this tag is a conflict: nobody may deploy it for ours.
-    async fn there(&self, commit: &CommitSha) -> Result<BTreeMap<ServiceName, Option<Digest>>> {
+    async fn there(&self, commit: &CommitSha) -> Result<BTreeMap<ServiceName, Option<Built>>> {
         let looked = self.config.services.iter().map(|service| self.image(service, commit));
         Ok(futures::future::try_join_all(looked).await?.into_iter().collect())
     }
 
-    async fn image(&self, service: &Service, commit: &CommitSha) -> Result<(ServiceName, Option<Digest>)> {
+    async fn image(&self, service: &Service, commit: &CommitSha) -> Result<(ServiceName, Option<Built>)> {
         let (repository, tag) = (self.config.image_of(service), commit.hotfix_tag());
         let Some(digest) = self.aws.digest_of(&repository, &tag).await? else {
             return Ok((service.name.clone(), None));
         };
         let id = ImageId::Digest(digest.clone());
-        let labels = self.aws.image_labels(&repository, &id).await?.unwrap_or_default();
-        match labels.get(REVISION) {
-            Some(revision) if revision == commit.as_str() => Ok((service.name.clone(), Some(digest))),
+        let said = self.aws.image_config(&repository, &id).await?.unwrap_or_default();
+        match said.labels.get(REVISION) {
+            Some(revision) if revision == commit.as_str() => {
+                Ok((service.name.clone(), Some(Built { digest, platforms: said.platforms })))
+            }
             revision => Err(taken(&repository, &tag, &digest, revision, commit)),
         }
+    }
+
+    /// An image for another platform than today's would crash on the nodes that run today's: it comes to no commit.
+    async fn must_fit(&self, built: &BTreeMap<ServiceName, Built>, io: &StepIo) -> Result<()> {
+        let pods = self.workloads.pods(None).await?;
+        let each = self.config.services.iter().filter_map(|service| Some((service, built.get(&service.name)?)));
+        for (service, built) in each {
+            let Some(runs) = self.platforms_now(service, &built.digest, &pods).await? else { continue };
+            match fit(&built.platforms, &runs) {
+                Fit::Yes => {}
+                Fit::Unknown(why) => io.warn(format!("{}: {why}", service.name)),
+                Fit::No => return Err(misfit(service, &built.platforms, &runs)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The platforms of the image that runs now, as far as ECR knows; `None` where that is ours already.
+    async fn platforms_now(
+        &self,
+        service: &Service,
+        ours: &Digest,
+        pods: &[PodState],
+    ) -> Result<Option<BTreeSet<String>>> {
+        let repository = self.config.image_of(service);
+        let mut platforms = BTreeSet::new();
+        for digest in digests_of(&self.config, &self.aws, service, pods).await? {
+            if digest == *ours {
+                return Ok(None);
+            }
+            // What cannot be read says nothing, and does not keep a hotfix back.
+            let said = self.aws.image_config(&repository, &ImageId::Digest(digest)).await.ok().flatten();
+            platforms.extend(said.unwrap_or_default().platforms);
+        }
+        Ok(Some(platforms))
     }
 
     fn registry(&self) -> Result<String> {
@@ -66,19 +115,37 @@ impl BuildImages {
         let source = scratch.path().join("source");
         self.git.export(commit, &source).await?;
         let host = registry.split('/').next().unwrap_or(&registry);
-        let mut logged_in = false;
+        // Before the first build: a base image may be in the same registry.
+        let token = self.aws.registry_token().await?;
+        let login = builder.log_in(host, &token, scratch.path(), self.docker.as_deref()).await?;
+        if let Login::Helper(said) = &login {
+            io.announce(&format!("docker's credential helper goes with its own login ({said})"));
+        }
+        let built = self.build_each(builder, &registry, commit, missing, (&source, scratch.path()), io).await;
+        if login == Login::Ours
+            && let Err(error) = builder.log_out(host).await
+        {
+            io.warn(format!("docker stays logged in to {host} for 12 hours: {error}"));
+        }
+        built
+    }
+
+    async fn build_each(
+        &self,
+        builder: Builder,
+        registry: &str,
+        commit: &CommitSha,
+        missing: Vec<&Service>,
+        (source, scratch): (&Path, &Path),
+        io: &StepIo,
+    ) -> Result<()> {
         for service in missing {
             let repository = self.config.image_of(service);
             let reference = format!("{registry}/{repository}:{}", commit.hotfix_tag());
-            let id = self.built(builder, service, &reference, commit, (&source, scratch.path()), io).await?;
-            if !logged_in {
-                let token = self.aws.registry_token().await?;
-                builder.log_in(host, &token, scratch.path()).await?;
-                logged_in = true;
-            }
+            let id = self.built(builder, service, &reference, commit, (source, scratch), io).await?;
             io.say(format!("{}: pushing {reference}", service.name));
             let mut hear = |line: &str| io.say(format!("{}: {line}", service.name));
-            let pushed = builder.push(&reference, scratch.path(), &mut hear);
+            let pushed = builder.push(&reference, scratch, &mut hear);
             let pushed = until_cancelled(io, pushed, &format!("the push of {reference}")).await;
             match pushed {
                 Ok(told) => self.agree(&repository, commit, told).await?,
@@ -164,6 +231,49 @@ impl BuildImages {
     }
 }
 
+/// Whether an image runs where today's does.
+#[derive(Debug, PartialEq, Eq)]
+enum Fit {
+    Yes,
+    /// It cannot be told, and why.
+    Unknown(String),
+    No,
+}
+
+fn fit(ours: &BTreeSet<String>, runs: &BTreeSet<String>) -> Fit {
+    if ours.is_empty() {
+        return Fit::Unknown("for which platform the new image is, is not known".to_owned());
+    }
+    if runs.is_empty() {
+        return Fit::Unknown(format!(
+            "the new image is for {}; for which the running one is, is not known",
+            list(ours)
+        ));
+    }
+    if runs.is_subset(ours) {
+        return Fit::Yes;
+    }
+    if runs.is_disjoint(ours) {
+        return Fit::No;
+    }
+    Fit::Unknown(format!("the new image is for {} only, the running one for {}", list(ours), list(runs)))
+}
+
+fn list(platforms: &BTreeSet<String>) -> String {
+    platforms.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn misfit(service: &Service, ours: &BTreeSet<String>, runs: &BTreeSet<String>) -> Error {
+    let wanted = runs.first().map_or("linux/amd64", String::as_str);
+    let what =
+        format!("{}: the new image is for {}, and production runs it on {}", service.name, list(ours), list(runs));
+    Error::outside(what)
+        .class(Class::NeedsHuman)
+        .seen("Its pods could not start there. Nothing in production was changed.")
+        .hint(format!("set hotfix.build_args to [--platform={wanted}]"))
+        .hint("a new commit has a new tag: git commit --allow-empty -m 'chore: ship again', then: gospel-release hotfix ship --reason TEXT")
+}
+
 fn done(images: BTreeMap<ServiceName, Digest>, facts: &Facts, how: &str) -> Result<Done> {
     let commit = &super::candidate(facts)?.commit;
     let tag = commit.hotfix_tag();
@@ -228,11 +338,13 @@ impl Step for BuildImages {
         Box::pin(async move {
             let there = self.there(&super::candidate(facts)?.commit).await?;
             let missing: Vec<&str> =
-                there.iter().filter(|(_, digest)| digest.is_none()).map(|(name, _)| name.as_str()).collect();
+                there.iter().filter(|(_, built)| built.is_none()).map(|(name, _)| name.as_str()).collect();
             if !missing.is_empty() {
                 return Ok(Probe::NotYet(format!("{} to build", missing.join(", "))));
             }
-            let images = there.into_iter().filter_map(|(name, digest)| Some((name, digest?))).collect();
+            let built: BTreeMap<_, _> = there.into_iter().filter_map(|(name, built)| Some((name, built?))).collect();
+            self.must_fit(&built, io).await?;
+            let images = built.into_iter().map(|(name, built)| (name, built.digest)).collect();
             let how = if io.intended { "built and pushed" } else { "in ECR already; nothing was built" };
             Ok(Probe::Done(done(images, facts, how)?))
         })
@@ -246,5 +358,22 @@ impl Step for BuildImages {
             self.build(commit, self.config.services.iter().filter(missing).collect(), io).await?;
             Ok(Act::Waiting { note: "ECR to show the images".to_owned() })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_runs_where_todays_does() {
+        let of = |platforms: &[&str]| platforms.iter().map(|one| (*one).to_owned()).collect::<BTreeSet<_>>();
+        let (amd, arm, both) = (of(&["linux/amd64"]), of(&["linux/arm64"]), of(&["linux/amd64", "linux/arm64"]));
+        assert_eq!(fit(&amd, &amd), Fit::Yes);
+        assert_eq!(fit(&both, &amd), Fit::Yes);
+        assert_eq!(fit(&arm, &amd), Fit::No);
+        for (ours, runs) in [(&amd, &both), (&of(&[]), &amd), (&amd, &of(&[]))] {
+            assert!(matches!(fit(ours, runs), Fit::Unknown(_)), "{ours:?} {runs:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::adapters::git::Git;
+use crate::adapters::github::{GitHub, NewPull, Pull};
 use crate::config::Config;
 use crate::domain::{CommitSha, Evidence, OverlayImage, RunId, count, with_images};
 use crate::engine::{Act, BoxFuture, Done, Effect, Fact, Facts, Probe, Step, StepIo};
@@ -30,8 +31,18 @@ pub struct ChangeOverlay {
     pub subject: String,
     /// Whether a Git that does not answer is left for later: production was changed without it, and that is a debt.
     pub later: bool,
+    /// Where main takes no pushes, a pull request brings the commit.
+    pub by_pull: Option<ByPull>,
     /// What the look found is what the act writes, where main is still the same.
     pub last: LastEdit,
+}
+
+/// The way to a main that takes no pushes.
+#[derive(Clone)]
+pub struct ByPull {
+    pub github: GitHub,
+    /// The branch (short name) that carries the commit; the same whenever the same is wanted, so that one pull request is opened.
+    pub branch: String,
 }
 
 /// The last edit of the overlay, and of what it was one: a file of many images takes its time.
@@ -127,7 +138,9 @@ impl ChangeOverlay {
                     io.say(format!("{} moved on; making the commit anew", self.config.repository.main));
                     self.git.fetch().await?;
                 }
-                Err(error) if error.classified() == Class::Denied => return Err(self.protected(error, facts)),
+                Err(error) if error.classified() == Class::Denied => {
+                    return Err(self.protected(error, &commit, facts).await);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -135,16 +148,53 @@ impl ChangeOverlay {
             .hint("gospel-release resume"))
     }
 
-    fn protected(&self, error: Error, facts: &Facts) -> Error {
+    async fn protected(&self, error: Error, commit: &CommitSha, facts: &Facts) -> Error {
         let main = &self.config.repository.main;
         let seen: Vec<String> = error.evidence().to_vec();
-        let refused = Error::new(Kind::Waiting, format!("{main} does not take our commit: {error}"))
+        let (pull, unopened) = match self.pull(commit, facts).await {
+            Ok(pull) => (pull, None),
+            Err(failed) => (None, Some(format!("and no pull request could be opened: {failed}"))),
+        };
+        let brings = pull.as_ref().map_or(String::new(), |pull| {
+            format!("; pull request {} brings it once it is merged: {}", pull.number, pull.url)
+        });
+        let refused = Error::new(Kind::Waiting, format!("{main} does not take our commit: {error}{brings}"))
             .class(Class::NeedsHuman)
             .seen(super::still_serves(facts));
-        seen.into_iter()
-            .fold(refused, Error::seen)
+        let refused = seen.into_iter().chain(unopened).fold(refused, Error::seen);
+        let refused = match pull {
+            Some(pull) => refused.hint(format!("have {} merged, then: gospel-release resume", pull.url)),
+            None => refused,
+        };
+        refused
             .hint("have somebody who may bypass the rule run: gospel-release resume --takeover")
             .hint("or past Git, at once, the same command again with --direct --pause-sync: it closes this run")
+    }
+}
+
+impl ChangeOverlay {
+    /// The pull request of the commit, opened or found open.
+    async fn pull(&self, commit: &CommitSha, facts: &Facts) -> Result<Option<Pull>> {
+        let Some(by) = &self.by_pull else { return Ok(None) };
+        match self.git.push_branch(commit, &by.branch).await {
+            Ok(_) => {}
+            // An earlier try of the same images is there.
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
+        let body = format!(
+            "This puts the images into `{}`, as production is to run them.\n\nReason: {}\n\nOpened by gospel-release{}.\n",
+            self.config.production.kustomization(),
+            super::change(facts)?.reason,
+            self.run.as_ref().map_or(String::new(), |run| format!(", run {run}")),
+        );
+        let new = NewPull {
+            head: by.branch.clone(),
+            base: self.config.repository.main.clone(),
+            title: self.subject.clone(),
+            body,
+        };
+        by.github.open_pull(&new).await.map(Some)
     }
 }
 

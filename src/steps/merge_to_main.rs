@@ -87,7 +87,7 @@ impl MergeToMain {
             .hint(format!("git fetch {remote} {main} {}", self.branch))
             .hint(format!("git switch --create merge-{name} {remote}/{main}"))
             .hint(format!("git merge {commit}"))
-            .hint("resolve the conflicts, then: git add --all && git commit --no-edit")
+            .hint("resolve the conflicts, then: git commit --all --no-edit")
             .hint(format!("git push {remote} HEAD:{main}"))
             .hint(format!(
                 "where {main} takes no pushes: git push {remote} HEAD:{}, and open a pull request from it",

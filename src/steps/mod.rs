@@ -32,7 +32,7 @@ pub use approval::Approval;
 pub use argo::ArgoSync;
 pub use build_images::BuildImages;
 pub use cancel_run::CancelRun;
-pub use change_overlay::{ChangeOverlay, LastEdit, TRAILER};
+pub use change_overlay::{ByPull, ChangeOverlay, LastEdit, TRAILER};
 pub use free_argo::FreeArgo;
 pub use health::ProductionHealth;
 pub use images::ImagesShipped;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::approval::reviewers;
+use super::approval::{or_past, reviewers};
 use crate::adapters::git::Git;
 use crate::adapters::github::{GitHub, Job, Run};
 use crate::config::Config;
@@ -17,6 +17,8 @@ pub struct Pipeline {
     pub github: GitHub,
     pub git: Arc<Git>,
     pub config: Arc<Config>,
+    /// The command that goes on without this run, if one does.
+    pub past: Option<String>,
 }
 
 impl Pipeline {
@@ -88,7 +90,7 @@ impl Step for Pipeline {
             let id = super::workflow_run(facts)?.id;
             let (run, jobs) = futures::try_join!(self.github.run(id), self.github.jobs(id))?;
             if jobs.iter().any(Job::failed) || (run.is_completed() && !run.succeeded()) {
-                return Err(self.failed(&run, &jobs, facts).await);
+                return Err(or_past(self.failed(&run, &jobs, facts).await, self.past.as_ref()));
             }
             if run.succeeded() {
                 let evidence = Evidence::new(format!("{} of {} jobs succeeded", passed(&jobs), jobs.len()))

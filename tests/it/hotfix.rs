@@ -1,8 +1,13 @@
 //! `hotfix start` and `hotfix ship`, seen from outside.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Ran, World, eventually};
+use crate::support::{Ran, Running, World, eventually};
 
 pub const SPEED: u32 = 3600;
 pub const GATEWAY: &str = "services/gateway/main.go";
@@ -325,6 +330,88 @@ fn ship_without_docker() {
     }
 }
 
+/// A laptop of another kind than production's nodes: found out before main names what could not start.
+#[test]
+fn ship_refuses_an_image_for_another_platform() {
+    let (world, commit) = mended("clean");
+    let (before, overlay) = (world.serving(), world.file_on_main(OVERLAY));
+    for builder in ["docker", "buildah"] {
+        let ran = ship(&world, &["--builder", builder, "--set", "hotfix.build_args=[--platform=linux/arm64]"]);
+        ran.ended(15)
+            .says("gateway: the new image is for linux/arm64, and production runs it on linux/amd64")
+            .says("set hotfix.build_args to [--platform=linux/amd64]");
+        untouched(&world, &before, &overlay, &ran);
+    }
+    assert!(image(&world, &commit).is_some());
+    world.dev(&["commit", "-q", "--allow-empty", "-m", "chore: ship again"]);
+    ship(&world, &["--set", "hotfix.build_args=[--platform=linux/amd64]"]).ended(0);
+}
+
+/// Production's images are for two platforms, and ours is for one of them: which one the nodes are of, nobody can tell from here.
+#[test]
+fn ship_says_for_which_platform_an_image_is() {
+    let (world, commit) = mended("multi-platform");
+    let ran = ship(&world, &[]);
+    ran.ended(0).says("gateway: the new image is for linux/amd64 only, the running one for linux/amd64, linux/arm64");
+    assert_eq!(world.serving()["gospelib-gateway"], BTreeSet::from([image(&world, &commit).expect("ours")]));
+}
+
+const REGISTRY: &str = "418272771234.dkr.ecr.us-east-1.amazonaws.com";
+
+/// docker on the laptop, as its owner has configured it.
+fn docker(world: &World, words: &[&str]) -> Ran {
+    let mut command = Command::new("docker");
+    world.environment_of(&mut command);
+    command.args(words).env("HOME", world.state("")).env_remove("DOCKER_CONFIG");
+    Running::start(command).end()
+}
+
+fn configure_docker(world: &World, config: &serde_json::Value) {
+    std::fs::create_dir_all(world.state(".docker")).expect("a directory");
+    std::fs::write(world.state(".docker/config.json"), config.to_string()).expect("write docker's configuration");
+}
+
+/// Amazon's helper logs docker in by itself, and stores nothing that it is given.
+#[test]
+fn ship_with_amazons_credential_helper() {
+    let (world, commit) = mended("clean");
+    configure_docker(&world, &serde_json::json!({"credHelpers": {REGISTRY: "ecr-login"}}));
+    ship(&world, &["--builder", "docker"]).ended(0).says("credential helper goes with its own login");
+    assert_eq!(world.serving()["gospelib-gateway"], BTreeSet::from([image(&world, &commit).expect("ours")]));
+}
+
+/// The registry's password is good for twelve hours: it does not stay on the laptop, unless there was one.
+#[test]
+fn ship_logs_docker_out_again() {
+    let (world, commit) = mended("clean");
+    let image = format!("{REGISTRY}/gospelib-gateway:{}", tag(&commit));
+    ship(&world, &["--builder", "docker"]).ended(0);
+    docker(&world, &["push", &image]).ended(1).says("no basic auth credentials");
+    configure_docker(&world, &serde_json::json!({"auths": {REGISTRY: {}}}));
+    world.dev(&["commit", "-q", "--allow-empty", "-m", "chore: ship again"]);
+    ship(&world, &["--builder", "docker"]).ended(0);
+    docker(&world, &["push", &image]).ended(0);
+}
+
+#[test]
+fn ship_knows_what_builds_see() {
+    let world = World::serve("clean", SPEED);
+    world.tool(&["hotfix", "start", "login"]).ended(0);
+    std::fs::create_dir_all(world.checkout().join("build")).expect("a directory");
+    std::fs::create_dir_all(world.checkout().join("libs")).expect("a directory");
+    append(&world, "build/gateway.Dockerfile", "FROM golang:1.24\nCOPY . .\nRUN go build .\n");
+    append(&world, "libs/retry.go", "package retry\n");
+    world.dev(&["add", "--all"]);
+    world.dev(&["commit", "-qm", "fix: retry"]);
+    let all = ["--set", "hotfix.context=."];
+    let own = ["--set", "hotfix.dockerfile=build/{service}.Dockerfile"];
+    ship(&world, &["--dry-run"]).ended(2).says("changes no service's code");
+    ship(&world, &[&["--dry-run"][..], &all].concat()).ended(2).says("the build of gateway sees it").says("--service");
+    let ran = ship(&world, &[&all[..], &own].concat());
+    ran.ended(0).says("services   gateway; the others stay").says("shared     libs/retry.go: of no one service");
+    ran.says("built into gateway").says("not shipped: auth, content, notify, search, study");
+}
+
 #[test]
 fn ship_past_git() {
     let (world, commit) = mended("clean");
@@ -345,6 +432,40 @@ fn ship_past_git() {
     assert_eq!(world.serving()["gospelib-gateway"], BTreeSet::from([digest]));
     let open = debts(&world);
     assert!(!open.contains("live-differs") && !open.contains("sync-paused"), "{open:?}");
+}
+
+/// An address that answers 503, or 200 once it is told to.
+fn answering() -> (String, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let well = Arc::new(AtomicBool::new(false));
+    let says = Arc::clone(&well);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let _ = stream.read(&mut [0; 4096]);
+            let status = if says.load(Ordering::Relaxed) { "200 OK" } else { "503 Service Unavailable" };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    (url, well)
+}
+
+/// The pods are new, and production is not well: saying it again is no way to a green answer.
+#[test]
+fn ship_again_looks_at_health_again() {
+    let (world, commit) = mended("clean");
+    let (url, well) = answering();
+    let urls = format!("production.urls=[{url}]");
+    let ship = || ship(&world, &["--set", &urls]);
+    ship().ended(12).says(&url);
+    let digest = image(&world, &commit).expect("ours");
+    assert_eq!(world.serving()["gospelib-gateway"], BTreeSet::from([digest]));
+    ship().ended(12).says("gives up").says(&url);
+    well.store(true, Ordering::Relaxed);
+    ship().ended(0).says("nothing was built");
+    world.tool(&["resume"]).ended(2).says("no run was left open");
+    ship().ended(0).says("nothing was changed");
 }
 
 /// Back from a hotfix is the release beneath it, and what goes to quarantine is the hotfix's image, not the release.

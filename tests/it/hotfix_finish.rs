@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::hotfix::{GATEWAY, OVERLAY, PATIENT, append, debts, mended_in, release_commit, ship};
-use crate::support::{Ran, World};
+use crate::hotfix::{GATEWAY, OVERLAY, PATIENT, append, debts, mended_in, release_commit, ship, tag};
+use crate::support::{Ran, World, eventually};
 
 /// Slow enough that nobody approves the tag's run before it is found and cancelled.
 const SPEED: u32 = 600;
@@ -38,6 +38,37 @@ fn run(world: &World) -> Value {
 fn on_main(world: &World, commit: &str) -> bool {
     world.dev(&["fetch", "-q", "origin", "main"]);
     world.dev_may_fail(&["merge-base", "--is-ancestor", commit, "origin/main"]).exit == 0
+}
+
+/// Pastes the command that `status` tells for this kind of debt; and what it was.
+fn close(world: &World, kind: &str) -> (Ran, String) {
+    let status = world.tool(&[&["status", "--output", "json"][..], &PATIENT].concat());
+    let debts = status.ended(0).json()["debts"].as_array().cloned().unwrap_or_default();
+    let debt = debts.iter().find(|debt| debt["debt"] == kind).unwrap_or_else(|| panic!("no {kind}: {debts:?}"));
+    let told = debt["close"].as_str().expect("a command");
+    let told = told.split(" (once").next().expect("a command").to_owned();
+    let mut last = None;
+    for line in told.split("; ") {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words.as_slice() {
+            ["git", rest @ ..] => drop(world.dev(rest)),
+            ["gospel-release", rest @ ..] => last = Some(world.tool(&[rest, &["--yes"], &PATIENT].concat())),
+            other => panic!("{other:?}"),
+        }
+    }
+    (last.expect("it calls the tool"), told)
+}
+
+/// Git names what production runs, Argo CD syncs again, and nothing of the way past Git is owed.
+#[track_caller]
+fn back_in_git(world: &World, commit: &str, ran: &Ran) {
+    let digest = world.digest_of("gospelib-auth", &tag(commit)).expect("its image");
+    assert!(world.file_on_main(OVERLAY).contains(&digest), "{ran}");
+    eventually("Argo CD agrees", || world.application()["status"]["sync"]["status"] == "Synced");
+    let open = debts(world);
+    assert!(!open.contains("live-differs") && !open.contains("sync-paused"), "{open:?}\n{ran}");
+    assert!(world.serving()["gospelib-auth"].contains(&digest), "{ran}");
+    assert_eq!(world.lock_holder(), "");
 }
 
 /// The tag stands on the commit, annotated; its run is over; nothing waits for anybody.
@@ -90,6 +121,10 @@ fn finish_takes_the_branch_from_the_remote() {
     let (world, commit) = shipped();
     world.dev(&["switch", "-q", "main"]);
     world.dev(&["branch", "-qD", "hotfix/login"]);
+    // Another work tree of the person's, on a disk that is not mounted now.
+    let (disk, elsewhere) = (world.state("disk"), world.state("elsewhere"));
+    world.dev(&["worktree", "add", "-q", "--detach", &disk.display().to_string(), "main"]);
+    std::fs::rename(&disk, &elsewhere).expect("unmount");
     finish(&world, &[]).ended(2).says("on main, and not on a hotfix branch").says("hotfix finish NAME");
     finish(&world, &["nothing"]).ended(2).says("there is no hotfix/nothing");
     let ran = finish(&world, &["login"]);
@@ -97,6 +132,9 @@ fn finish_takes_the_branch_from_the_remote() {
     tagged_and_cancelled(&world, &commit, &ran);
     assert!(on_main(&world, &commit));
     assert_eq!(world.dev(&["symbolic-ref", "HEAD"]), "refs/heads/main");
+    std::fs::rename(&elsewhere, &disk).expect("mount");
+    let trees = world.dev(&["worktree", "list"]);
+    assert!(trees.contains("/disk") && trees.lines().count() == 2, "{trees}");
 }
 
 #[test]
@@ -143,6 +181,23 @@ fn finish_follows_the_run_where_it_is_configured() {
     world.tool(&["hotfix", "start", "second"]).ended(0).says("begins at v1.1.2");
 }
 
+/// The run that is followed need not succeed: production has the hotfix, and main is to have it too.
+#[test]
+fn finish_goes_on_without_a_run_that_was_rejected() {
+    for scenario in ["approval-denied", "workflow-fails"] {
+        let (world, commit) = shipped_in(World::of(scenario));
+        let ran = finish(&world, &["--set", "hotfix.workflow=follow"]);
+        let told = "gospel-release hotfix finish login --set hotfix.workflow=cancel";
+        ran.ended(15).says(told);
+        assert!(!on_main(&world, &commit) && debts(&world).contains("not-merged"), "{ran}");
+        let words: Vec<&str> = told.split(' ').skip(3).collect();
+        finish(&world, &words).ended(0).says("ended by itself");
+        assert!(on_main(&world, &commit));
+        assert!(!debts(&world).contains("not-merged"));
+        world.tool(&["resume"]).ended(2).says("no run was left open");
+    }
+}
+
 /// The commands that are printed are the ones that help.
 #[test]
 fn merge_conflict() {
@@ -168,8 +223,10 @@ fn merge_conflict() {
         if args[0] == "merge" {
             world.dev_may_fail(&args);
             world.dev(&["checkout", "--theirs", "--", GATEWAY]);
-            world.dev(&["add", "--all"]);
-            world.dev(&["commit", "-q", "--no-edit"]);
+            // What lies about goes nowhere.
+            append(&world, "notes.txt", "call Dana\n");
+            let commit = hints.iter().find_map(|hint| hint.split_once("then: git ")).expect("how to commit").1;
+            world.dev(&commit.split(' ').collect::<Vec<_>>());
         } else {
             world.dev(&args);
         }
@@ -178,6 +235,7 @@ fn merge_conflict() {
     let ran = world.tool(&["resume"]);
     ran.ended(0).says("main has it");
     assert!(on_main(&world, &commit));
+    assert_eq!(world.dev(&["ls-tree", "origin/main", "notes.txt"]), "");
     assert!(!debts(&world).contains("not-merged"), "{ran}");
 }
 
@@ -190,28 +248,103 @@ fn protected_main() {
         append(&world, "services/auth/main.go", "\n// Tokens are compared in constant time.\n");
         world.dev(&["commit", "-qam", "fix(auth): compare tokens in constant time"]);
         let commit = world.dev(&["rev-parse", "HEAD"]);
-        // The overlay's commit is refused as well: production has it past Git.
-        ship(&world, &["--direct", "--pause-sync"]).ended(0);
+        // The overlay's commit is refused as well: production has it past Git, and a pull request brings it.
+        ship(&world, &["--direct", "--pause-sync"]).ended(0).says("/pull/430");
         let ran = finish(&world, &[]);
-        ran.ended(11).says("GH006").says("/pull/430").says("gospel-release resume");
+        ran.ended(11).says("GH006").says("/pull/431").says("gospel-release resume");
         tagged_and_cancelled(&world, &commit, &ran);
         assert!(!on_main(&world, &commit), "{ran}");
         // One pull request, however often one comes back.
-        world.tool(&["resume"]).ended(11).says("/pull/430");
-        finish(&world, &[]).ended(11).says("gives up").says("/pull/430");
+        world.tool(&["resume"]).ended(11).says("/pull/431");
+        finish(&world, &[]).ended(11).says("gives up").says("/pull/431");
         let pulls = world.github("pulls?state=all");
-        assert_eq!(pulls.as_array().map(Vec::len), Some(1), "{pulls}");
-        assert_eq!((&pulls[0]["head"]["sha"], &pulls[0]["base"]["ref"]), (&json!(commit), &json!("main")));
+        assert_eq!(pulls.as_array().map(Vec::len), Some(2), "{pulls}");
+        let pull = world.github("pulls/431");
+        assert_eq!((&pull["head"]["sha"], &pull["base"]["ref"]), (&json!(commit), &json!("main")));
         assert!(debts(&world).contains("not-merged"));
-        world.github_put("pulls/430/merge", &json!({"merge_method": method}));
+        world.github_put("pulls/431/merge", &json!({"merge_method": method}));
         assert_eq!(on_main(&world, &commit), method == "merge");
         assert!(!debts(&world).contains("not-merged"), "{method}: seen, not declared");
         // As people do after a merge.
         world.dev(&["push", "-q", "origin", "--delete", "hotfix/login"]);
-        world.tool(&["resume"]).ended(0).says("main has it");
+        // Whichever command comes to mind closes the run.
+        let ran = if method == "merge" { world.tool(&["resume"]) } else { finish(&world, &[]) };
+        ran.ended(0).says("main has it");
+        world.tool(&["resume"]).ended(2).says("no run was left open");
         assert!(!world.refs().contains_key("refs/heads/hotfix/login"), "{method}: it stays deleted");
         finish(&world, &[]).ended(0).says("nothing was changed");
+        // The release is there; what was left for later is closed by the command that is told.
+        let (ran, _) = close(&world, "sync-paused");
+        ran.ended(0).says("/pull/430");
+        assert!(debts(&world).contains("sync-paused"), "{ran}");
+        world.github_put("pulls/430/merge", &json!({"merge_method": method}));
+        let (ran, _) = close(&world, "sync-paused");
+        back_in_git(&world, &commit, ran.ended(0));
     }
+}
+
+/// Git was down, production has the hotfix past it, and the release was made before the commit: the debts can still be closed.
+#[test]
+fn what_was_left_for_later_is_closed_after_finish() {
+    let world = World::of("hotfix-retriggers-workflow");
+    world.tool(&["hotfix", "start", "login"]).ended(0);
+    append(&world, "services/auth/main.go", "\n// Tokens are compared in constant time.\n");
+    world.dev(&["commit", "-qam", "fix(auth): compare tokens in constant time"]);
+    let commit = world.dev(&["rev-parse", "HEAD"]);
+    world.fault("git-down", true);
+    ship(&world, &["--service", "auth"]).ended(15).says("--direct --pause-sync --reason TEXT --service auth");
+    ship(&world, &["--direct", "--pause-sync", "--service", "auth"]).ended(0).says("left for later");
+    world.fault("git-down", false);
+    let ran = finish(&world, &[]);
+    tagged_and_cancelled(&world, &commit, ran.ended(0));
+    assert!(debts(&world).is_superset(&["live-differs", "sync-paused"].map(str::to_owned).into()), "{ran}");
+    world.dev(&["switch", "-q", "main"]);
+    let (ran, told) = close(&world, "live-differs");
+    assert!(told.ends_with("--direct --pause-sync --reason TEXT --service auth"), "{told}");
+    back_in_git(&world, &commit, ran.ended(0));
+    assert!(world.tags().contains(TAG) && !world.tags().contains("release/v1.1.3"), "{ran}");
+    // A branch that only begins at a hotfix's release has nothing to ship.
+    world.tool(&["hotfix", "start", "second"]).ended(0).says("begins at v1.1.2");
+    ship(&world, &[]).ended(2).says("nothing on top of release/v1.1.2");
+}
+
+/// Two hotfixes on one release, of services that have nothing to do with each other: the release that one becomes would have its run
+/// build the other one's service without it.
+#[test]
+fn finish_does_not_lose_another_hotfix() {
+    let (world, first) = shipped();
+    world.tool(&["hotfix", "start", "other", "--from", "v1.1.1"]).ended(0);
+    append(&world, "services/gateway/limits.go", "package main\n");
+    world.dev(&["add", "--all"]);
+    world.dev(&["commit", "-qm", "fix: another"]);
+    ship(&world, &[]).ended(0);
+    let tags = world.tags();
+    let ran = finish(&world, &[]);
+    ran.ended(10).says(&format!("hotfix/other ({})", &world.dev(&["rev-parse", "HEAD"])[..7]));
+    ran.says(&format!("lacks {} of auth", tag(&first))).says(&format!("git merge {}", &first[..7]));
+    assert_eq!((world.tags(), world.lock_holder()), (tags, String::new()), "{ran}");
+    world.dev(&["merge", "-q", "--no-edit", &first[..7]]);
+    ship(&world, &[]).ended(0);
+    let commit = world.dev(&["rev-parse", "HEAD"]);
+    let ran = finish(&world, &[]);
+    tagged_and_cancelled(&world, &commit, ran.ended(0));
+    assert!(on_main(&world, &first));
+    assert!(!debts(&world).contains("not-merged"), "both are on main\n{ran}");
+}
+
+/// The first one is a release already: the second one, on the release before, says what to merge.
+#[test]
+fn ship_does_not_go_behind_a_finished_hotfix() {
+    let (world, first) = shipped();
+    finish(&world, &[]).ended(0);
+    world.tool(&["hotfix", "start", "other", "--from", "v1.1.1"]).ended(0);
+    append(&world, "services/gateway/limits.go", "package main\n");
+    world.dev(&["add", "--all"]);
+    world.dev(&["commit", "-qm", "fix: another"]);
+    ship(&world, &[]).ended(10).says("production runs v1.1.2").says(&format!("git merge {}", &first[..7]));
+    world.dev(&["merge", "-q", "--no-edit", &first[..7]]);
+    ship(&world, &[]).ended(0);
+    finish(&world, &[]).ended(0).says("v1.1.3");
 }
 
 /// Main changed the same lines and takes pull requests only: what is printed for this case helps too.
@@ -233,6 +366,7 @@ fn conflict_on_a_protected_main() {
         merge(&world, &open(&world, "ready-is-accepted"));
         world.dev(&["switch", "-q", "main"]);
         let (world, commit) = mended_in(world);
+        let tags = world.tags();
         ship(&world, &["--direct", "--pause-sync"]).ended(0);
         let ran = finish(&world, &[]);
         ran.ended(11).says(&format!("conflict in {GATEWAY}")).says("where main takes no pushes").says("hotfix/login");
@@ -245,12 +379,17 @@ fn conflict_on_a_protected_main() {
         world.dev_may_fail(&["push", "-q", "origin", "HEAD:main"]).says("GH006");
         world.dev(&["push", "-q", "origin", "HEAD:hotfix/login"]);
         let pull = open(&world, "hotfix/login");
-        // Opened, it is not there yet.
+        // Opened, it is not there yet. The branch's tip is a merge that nobody ships, whichever command one comes back with.
         world.tool(&["resume"]).ended(11);
+        let ran = finish(&world, &["login"]);
+        ran.ended(11).says("hotfix/login has gone on to").says("gives up").says(&format!("conflict in {GATEWAY}"));
         assert!(debts(&world).contains("not-merged"));
         merge(&world, &pull);
-        world.tool(&["resume"]).ended(0).says("main has it");
+        let ran = if method == "merge" { world.tool(&["resume"]) } else { finish(&world, &["login"]) };
+        ran.ended(0).says("main has it");
+        assert_eq!(world.tags().len(), tags.len() + 1, "{ran}");
         assert!(!debts(&world).contains("not-merged"), "{method}");
+        finish(&world, &["login"]).ended(10).says("production does not run");
     }
 }
 

@@ -18,5 +18,5 @@ pub use eks::ClusterInfo;
 pub use eks_parts::EksPart;
 pub use eks_token::EksToken;
 pub use lifecycle::{CountType, LifecyclePolicy, LifecycleRule, TagStatus};
-pub use push::{RegistryToken, Scan};
+pub use push::{ImageConfig, RegistryToken, Scan};
 pub use secrets::SecretInfo;

@@ -1,6 +1,6 @@
 //! ECR for whoever pushes: a token, what an image says of itself, and what its scan found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 
@@ -32,6 +32,14 @@ impl std::fmt::Debug for RegistryToken {
     }
 }
 
+/// What an image's configuration says of it (OCI image specification, "Image Configuration").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    pub labels: BTreeMap<String, String>,
+    /// `linux/amd64`; of an index, that of each image in it. Empty where it does not say.
+    pub platforms: BTreeSet<String>,
+}
+
 /// The result of ECR's scan of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
@@ -59,25 +67,28 @@ impl Aws {
         }
     }
 
-    /// The labels of the image under a tag or digest, from its configuration (OCI image specification, "Image
-    /// Configuration"); `None` when the image is not there. Of an index, the first platform's.
-    pub async fn image_labels(&self, repository: &str, id: &ImageId) -> Result<Option<BTreeMap<String, String>>> {
+    /// What the configuration of the image under a tag or digest says; `None` when the image is not there. Of an index, the labels are
+    /// the first platform's.
+    pub async fn image_config(&self, repository: &str, id: &ImageId) -> Result<Option<ImageConfig>> {
         let mut id = id.clone();
+        let mut platforms = BTreeSet::new();
         // An index names its images; an index of indexes is nothing that a builder pushes.
         for _ in 0..2 {
             let Some((_, manifest)) = self.manifest(repository, &id).await? else { return Ok(None) };
             if let Some(digest) = manifest["config"]["digest"].as_str() {
-                return self.labels_of(repository, digest).await.map(Some);
+                let config = self.config_of(repository, digest).await?;
+                return Ok(Some(if platforms.is_empty() { config } else { ImageConfig { platforms, ..config } }));
             }
             let entries = manifest["manifests"].as_array().cloned().unwrap_or_default();
-            let image = entries.iter().find(|entry| entry["platform"]["os"] != "unknown");
-            let Some(digest) = image.and_then(|entry| entry["digest"].as_str()) else { break };
+            let images = entries.iter().filter(|entry| entry["platform"]["os"] != "unknown");
+            platforms = images.clone().filter_map(|entry| platform(&entry["platform"])).collect();
+            let Some(digest) = images.clone().find_map(|entry| entry["digest"].as_str()) else { break };
             id = ImageId::Digest(digest.parse::<Digest>()?);
         }
-        Ok(Some(BTreeMap::new()))
+        Ok(Some(ImageConfig { platforms, ..ImageConfig::default() }))
     }
 
-    async fn labels_of(&self, repository: &str, config: &str) -> Result<BTreeMap<String, String>> {
+    async fn config_of(&self, repository: &str, config: &str) -> Result<ImageConfig> {
         let what = format!("read the configuration of an image in {repository}");
         let ask = async || {
             let sent = self.ecr().get_download_url_for_layer().repository_name(repository).layer_digest(config);
@@ -92,7 +103,10 @@ impl Aws {
         };
         let config = self.retry().read(ask).await?;
         let labels = config["config"]["Labels"].as_object().into_iter().flatten();
-        Ok(labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect())
+        Ok(ImageConfig {
+            labels: labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect(),
+            platforms: platform(&config).into_iter().collect(),
+        })
     }
 
     /// What ECR's scan found; `None` where there is no scan, or no such image.
@@ -114,4 +128,10 @@ impl Aws {
             findings: counts.into_iter().flatten().map(count).collect(),
         }))
     }
+}
+
+/// `linux/amd64`, without the variant: that is a matter of speed.
+fn platform(said: &serde_json::Value) -> Option<String> {
+    let part = |name: &str| said[name].as_str().filter(|text| !text.is_empty());
+    Some(format!("{}/{}", part("os")?, part("architecture")?))
 }

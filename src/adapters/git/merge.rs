@@ -29,12 +29,11 @@ impl Git {
         // One that a killed process left behind.
         self.discard(&dir).await?;
         let path = dir.display().to_string();
-        let added =
-            self.quiet().args(["worktree", "add", "--quiet", "--detach", &path, onto.as_str()]).output().await?;
-        let merged = if added.success() {
-            self.merge_in(&dir, commit, message).await
-        } else {
-            Err(porcelain::failed("git worktree add", &added))
+        let add = ["worktree", "add", "--quiet", "--force", "--detach", &path, onto.as_str()];
+        let merged = match self.quiet().args(add).output().await {
+            Ok(added) if added.success() => self.merge_in(&dir, commit, message).await,
+            Ok(added) => Err(porcelain::failed("git worktree add", &added)),
+            Err(error) => Err(error),
         };
         let discarded = self.discard(&dir).await;
         let merged = merged?;
@@ -74,14 +73,17 @@ impl Git {
         Ok(common.join("gospel-release-merge"))
     }
 
+    /// Removes the scratch work tree and no other one: `git worktree prune` forgets those whose disk is not mounted now.
     async fn discard(&self, dir: &PathBuf) -> Result<()> {
+        let path = dir.display().to_string();
+        // It fails where there is none; then a directory may be left of one that was never whole.
+        self.quiet().args(["worktree", "remove", "--force", "--force", &path]).output().await?;
         match std::fs::remove_dir_all(dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::outside(format!("remove {}", dir.display())).because(error));
+                Err(Error::outside(format!("remove {}", dir.display())).because(error))
             }
-            _ => {}
+            _ => Ok(()),
         }
-        read(self.quiet().args(["worktree", "prune"]).output().await?, "git worktree prune").map(drop)
     }
 
     /// Brings one branch of the remote here, and says where it stands; `None` when the remote has none.

@@ -10,12 +10,12 @@ use crate::adapters::cluster::ConfigMaps;
 use crate::adapters::git::ReleaseTag;
 use crate::config::Config;
 use crate::config::model::TagRun;
-use crate::domain::{Bump, Changes, CommitInfo, CommitSha, HotfixName, RunId, ServiceName, Version};
+use crate::domain::{Bump, Changes, CommitInfo, CommitSha, Digest, HotfixName, RunId, ServiceName, Version};
 use crate::engine::{Candidate, Facts, Plan, Question, RunState};
 use crate::error::{Error, Kind, Result};
 use crate::ops::connect::{Connected, connect};
 use crate::ops::drive::{self, Verb};
-use crate::ops::{Invocation, Report, candidate, promote};
+use crate::ops::{Invocation, Report, candidate, lost, promote};
 use crate::steps;
 
 use super::finish_sheet::Sheet;
@@ -95,9 +95,11 @@ async fn looked(
 ) -> Result<Option<(Found, Options)>> {
     let name = hotfix(connected, options)?;
     let branch = name.branch();
-    let commit = commit(connected, &branch).await?;
-    let found = find(&invocation.config, connected, &branch, commit).await?;
-    if found.tagged && over(&invocation.config, connected, &branch, &found).await? {
+    let runs = work::runs(connected, &invocation.config);
+    let gives_up = work::open_run(&runs, VERB.command, &branch).await?;
+    let found = find_or_begun(invocation, connected, &branch, gives_up.as_ref()).await?;
+    // A run that is open is closed by a run that finds it all done.
+    if found.tagged && gives_up.is_none() && over(&invocation.config, connected, &branch, &found).await? {
         invocation.note(format!(
             "{branch} is {}, its workflow run is over, and {} has it; nothing was changed",
             found.version, invocation.config.repository.main
@@ -107,8 +109,6 @@ async fn looked(
     for service in &found.without {
         invocation.warn(format!("{branch} changes {service}, and production runs it without: the tag will have it"));
     }
-    let runs = work::runs(connected, &invocation.config);
-    let gives_up = work::open_run(&runs, VERB.command, &branch).await?;
     Ok(Some((found, Options { branch, gives_up, ..options.clone() })))
 }
 
@@ -139,6 +139,51 @@ async fn commit(connected: &Connected, branch: &str) -> Result<CommitSha> {
         Error::usage(format!("there is no {branch}, here or on the remote"))
             .hint("git branch --all --list '*hotfix/*' shows those that are there")
     })
+}
+
+/// What the branch's tip is; or, where nobody shipped that one, the commit below it that was tagged and is not finished: resolved
+/// conflicts and a reviewer's commits come on top of it.
+async fn find_or_begun(
+    invocation: &mut Invocation,
+    connected: &Connected,
+    branch: &str,
+    open: Option<&RunId>,
+) -> Result<Found> {
+    let config = invocation.config.clone();
+    let tip = commit(connected, branch).await?;
+    let error = match find(&config, connected, branch, tip.clone()).await {
+        Err(error) if error.kind() == Kind::GateBlocked => error,
+        found => return found,
+    };
+    let resume = |error: Error| match open {
+        Some(run) => error.hint(format!("or go on with what was begun: gospel-release resume {run}")),
+        None => error,
+    };
+    let Some(begun) = tagged_below(connected, &config, branch, &tip).await? else { return Err(resume(error)) };
+    let found = find(&config, connected, branch, begun).await?;
+    if open.is_none() && over(&config, connected, branch, &found).await? {
+        return Err(error);
+    }
+    invocation.note(format!(
+        "{branch} has gone on to {}, which is not in production; {} on {} is finished",
+        tip.short(),
+        found.version,
+        found.commit.short()
+    ));
+    Ok(found)
+}
+
+/// The commit of the branch that was shipped and has its release tag, where it is below the tip.
+async fn tagged_below(
+    connected: &Connected,
+    config: &Config,
+    branch: &str,
+    tip: &CommitSha,
+) -> Result<Option<CommitSha>> {
+    let git = &connected.git;
+    let Some(shipped) = work::shipped(connected, config, branch).await? else { return Ok(None) };
+    let tagged = git.release_tags()?.iter().any(|tag| tag.commit == shipped);
+    Ok((tagged && shipped != *tip && git.is_ancestor(&shipped, tip)?).then_some(shipped))
 }
 
 async fn find(config: &Config, connected: &Connected, branch: &str, commit: CommitSha) -> Result<Found> {
@@ -177,7 +222,8 @@ fn next(tags: &[ReleaseTag], base: &Version) -> Version {
 /// The services that run the commit's images.
 ///
 /// # Errors
-/// [`Kind::GateBlocked`] when production does not run them: a release tag stands for what production runs.
+/// [`Kind::GateBlocked`] when production does not run them, or something else that the commit lacks: a release tag stands for what
+/// production runs.
 async fn live(
     config: &Config,
     connected: &Connected,
@@ -188,6 +234,8 @@ async fn live(
     let tag = ImageId::Tag(commit.hotfix_tag());
     let wanted: Vec<_> = config.services.iter().map(|service| (config.image_of(service), tag.clone())).collect();
     let (images, seen) = futures::try_join!(aws.images(&wanted), candidate::seen(config, aws, workloads))?;
+    let agreed = seen.iter().filter_map(|(name, digests)| Some((name.clone(), candidate::agreed(digests)?.clone())));
+    let agreed: BTreeMap<ServiceName, Digest> = agreed.collect();
     let mut shipped = BTreeSet::new();
     let mut other = Vec::new();
     for service in &config.services {
@@ -200,6 +248,7 @@ async fn live(
         }
     }
     if other.is_empty() && !shipped.is_empty() {
+        lost::refuse_tag(connected, config, &agreed, branch, commit).await?;
         return Ok(shipped);
     }
     let error = Error::new(Kind::GateBlocked, format!("production does not run {} of {branch}", commit.short()));
@@ -269,7 +318,8 @@ fn plan(
         TagRun::Cancel => plan.step(steps::CancelRun::new(github.clone(), workflow, repository)),
         TagRun::Follow => {
             let plan = plan.step(steps::WorkflowRunAppears { github: github.clone(), workflow, repository });
-            promote::deployed(plan, connected, &config, options.approve, options.terminate_sync)?
+            let past = format!("gospel-release hotfix finish {name} --set hotfix.workflow=cancel");
+            promote::deployed(plan, connected, &config, options.approve, options.terminate_sync, Some(past))?
         }
     };
     Ok(plan

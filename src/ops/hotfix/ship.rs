@@ -21,11 +21,11 @@ use crate::ops::connect::{Connected, Outages, connect_despite};
 use crate::ops::drive::{self, Verb};
 use crate::ops::live::{Live, hotfix_commit};
 use crate::ops::way::Way;
-use crate::ops::{Invocation, Report, candidate, debt, promote, rollback};
+use crate::ops::{Invocation, Report, candidate, debt, lost, promote, rollback};
 use crate::steps;
 
 use super::ship_sheet::Sheet;
-use super::work::{self, Work};
+use super::work::{self, Shared, Work};
 
 pub(in crate::ops) const VERB: Verb = Verb { command: "hotfix ship", success: "shipped", goes_first: false };
 
@@ -36,6 +36,8 @@ pub struct Options {
     pub reason: Option<String>,
     /// As asked; after the look, the affected ones.
     pub services: Vec<ServiceName>,
+    /// As asked, for the commands that are told; found at the start.
+    pub asked: Vec<ServiceName>,
     /// Past Git: images are applied first, the commit follows when it can.
     pub direct: bool,
     /// Consent to pause automated sync while production differs from Git.
@@ -59,6 +61,7 @@ pub(super) struct Found {
     pub work: Work,
     pub live: Option<Live>,
     pub elsewhere: Vec<String>,
+    pub shared: Shared,
     /// Changed services that are left out, as asked.
     pub left_out: Vec<ServiceName>,
     pub builder: Option<BuilderName>,
@@ -100,18 +103,18 @@ async fn looked(
     outages: &Outages,
     options: &Options,
 ) -> Result<Option<(Found, Options)>> {
-    let work = Work::look(&connected.git).await?;
+    let work = Work::look(connected, &invocation.config).await?;
     if options.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
         return Err(Error::usage("a hotfix goes past the checklist, and needs --reason TEXT")
             .hint("gospel-release hotfix ship --reason 'what is broken, and how this mends it'"));
     }
-    let past = "gospel-release hotfix ship --direct --pause-sync --reason TEXT";
-    outages.go_without(invocation, options.direct, "a hotfix", past)?;
+    let past = past_git(&options.services);
+    outages.go_without(invocation, options.direct, "a hotfix", &past)?;
     let config = invocation.config.clone();
     let (services, left_out) = affected(&config, &work, &options.services)?;
     let live = live(invocation, connected).await?;
     if let Some(live) = &live {
-        refuse_backwards(live, &work)?;
+        refuse_backwards(live, &work, &connected.git)?;
         refuse_another(live, &work, &services, &connected.git)?;
     }
     let application = connected.applications.application(&config.argo.application).await;
@@ -124,14 +127,13 @@ async fn looked(
         Ok(app) if options.direct && app.auto_sync => steps::paused_with(&connected.applications, app).await,
         _ => None,
     };
-    // Sync that is paused may be taken up again.
+    let branch = work.name.branch();
+    let gives_up = work::open_run(&work::runs(connected, &config), VERB.command, &branch).await?;
+    // Sync that is paused may be taken up again. And an earlier try that is open has seen something fail after the pods were new: what
+    // it waited for is looked at again.
     let paused = options.direct && application.is_ok_and(|app| !app.auto_sync);
-    if !paused && serves_it(&config, connected, &work, &services).await? {
-        invocation.note(format!(
-            "production runs {} of {} already; nothing was changed",
-            work.commit.short(),
-            work.name.branch()
-        ));
+    if !paused && gives_up.is_none() && serves_it(&config, connected, &work, &services).await? {
+        invocation.note(format!("production runs {} of {branch} already; nothing was changed", work.commit.short()));
         return Ok(None);
     }
     if !work.unknown.is_empty() {
@@ -140,19 +142,18 @@ async fn looked(
     }
     rollback::warn_of_put_back(invocation, connected, options.direct, |name| services.contains(name)).await?;
     let builder = builder(&config, connected, &work, &services, options).await?;
-    let branch = work.name.branch();
-    let gives_up = work::open_run(&work::runs(connected, &config), VERB.command, &branch).await?;
     let dirs = config.services.iter().filter(|service| services.contains(&service.name));
     let dirs = dirs.filter_map(|service| Some(service.database.as_ref()?.migrations.clone())).collect();
     let options = Options {
+        asked: options.services.clone(),
         services: services.into_iter().collect(),
         branch,
         migrations: checklist::migration_files(&dirs, &work.changed),
         gives_up,
         ..options.clone()
     };
-    let elsewhere = work.elsewhere(&config);
-    Ok(Some((Found { work, live, elsewhere, left_out, builder, paused_with }, options)))
+    let (elsewhere, shared) = work.elsewhere(&config);
+    Ok(Some((Found { work, live, elsewhere, shared, left_out, builder, paused_with }, options)))
 }
 
 /// The services to ship, and those that are changed and left out.
@@ -172,6 +173,9 @@ fn affected(config: &Config, work: &Work, asked: &[ServiceName]) -> Result<(BTre
         let error =
             Error::usage(format!("{} changes no service's code since {}", work.name.branch(), work.base.version));
         let error = work.changed.iter().take(10).fold(error, |error, path| error.seen(format!("it changes {path}")));
+        let (_, shared) = work.elsewhere(config);
+        let error =
+            shared.services.iter().fold(error, |error, name| error.seen(format!("the build of {name} sees it")));
         return Err(error.hint("name what is to be built: --service NAME"));
     }
     Ok((changed, Vec::new()))
@@ -193,35 +197,31 @@ async fn live(invocation: &mut Invocation, connected: &Connected) -> Result<Opti
 }
 
 /// A hotfix of an older release would take services back.
-fn refuse_backwards(live: &Live, work: &Work) -> Result<()> {
-    let Some(newer) = live.release.as_ref().or(live.highest.as_ref()).filter(|runs| **runs > work.base.version) else {
-        return Ok(());
-    };
+fn refuse_backwards(live: &Live, work: &Work, git: &Git) -> Result<()> {
+    let newer = |runs: &&Version| **runs > work.base.version && work.finished.as_ref() != Some(*runs);
+    let Some(newer) = live.release.as_ref().or(live.highest.as_ref()).filter(newer) else { return Ok(()) };
+    let tag = git.release_tags()?.into_iter().find(|tag| tag.version == *newer).map(|tag| tag.commit);
     Err(Error::new(
         Kind::GateBlocked,
         format!("production runs {newer}, and {} is on top of {}", work.name.branch(), work.base.version),
     )
     .seen("Shipping it would take its services back.")
-    .hint("gospel-release hotfix start ANOTHER-NAME, and there: git cherry-pick the fix"))
+    .hint(lost::bring(tag.as_ref()))
+    .hint("or gospel-release hotfix start ANOTHER-NAME, and there: git cherry-pick the fix"))
 }
 
 /// A hotfix that lacks another one which is live would take that one out of its services.
 fn refuse_another(live: &Live, work: &Work, services: &BTreeSet<ServiceName>, git: &Git) -> Result<()> {
-    for (service, tag) in live.hotfixed.iter().filter(|(service, _)| services.contains(*service)) {
+    for (service, tag) in live.by_hotfix.iter().filter(|(service, _)| services.contains(*service)) {
         let commit = hotfix_commit(git, tag);
         let within = commit.as_ref().map(|commit| git.is_ancestor(commit, &work.commit)).transpose()?;
         if within == Some(true) {
             continue;
         }
         let what = format!("{service} runs {tag}, which {} ({}) lacks", work.name.branch(), work.commit.short());
-        let bring = match commit {
-            Some(commit) => format!("bring it in: git merge {}", commit.short()),
-            None => "bring it in: git fetch, and merge the branch of that hotfix (gospel-release status names it)"
-                .to_owned(),
-        };
         return Err(Error::new(Kind::GateBlocked, what)
             .seen("Shipping this one would take that one out of production. Nothing was changed.")
-            .hint(bring)
+            .hint(lost::bring(commit.as_ref()))
             .hint("or take it out on purpose first: gospel-release rollback"));
     }
     Ok(())
@@ -320,8 +320,10 @@ fn plan(
         .step(steps::BuildImages {
             git: Arc::clone(git),
             aws: connected.production.aws.clone(),
+            workloads: connected.production.workloads.clone(),
             config: affected.clone(),
             builder: options.builder.or(config.hotfix.builder),
+            docker: invocation.env.docker_config(),
         })
         .step(steps::ScanFindings { aws: connected.production.aws.clone(), config: affected })
         .step(debts(invocation, options, &maps, run, commit));
@@ -334,12 +336,16 @@ fn plan(
             run: run.cloned(),
             subject: format!("fix(production): hotfix {name} on {base}"),
             later: options.direct,
+            by_pull: Some(steps::ByPull {
+                github: connected.github.clone(),
+                branch: format!("gospel-release/{name}-{}", commit.hotfix_tag()),
+            }),
             last: steps::LastEdit::default(),
         },
         direct: options.direct,
         pause_sync: options.pause_sync,
         terminate_sync: options.terminate_sync,
-        past: "gospel-release hotfix ship --direct --pause-sync --reason TEXT".to_owned(),
+        past: past_git(&options.asked),
     };
     plan = way.arrived(|name| options.services.contains(name), way.changed(plan))?;
     plan = way.made_good(plan);
@@ -385,6 +391,15 @@ fn gates(
     Ok(gates)
 }
 
+/// The command that goes past Git, for the services that were asked for.
+fn past_git(asked: &[ServiceName]) -> String {
+    let mut past = "gospel-release hotfix ship --direct --pause-sync --reason TEXT".to_owned();
+    for name in asked {
+        past.push_str(&format!(" --service {name}"));
+    }
+    past
+}
+
 /// What stays open once production runs it: written down before it does.
 fn debts(
     invocation: &Invocation,
@@ -404,10 +419,7 @@ fn debts(
         closed_by: None,
     };
     let past_git = |kind| Debt {
-        closed_by: Some(format!(
-            "git switch {}; gospel-release hotfix ship --direct --pause-sync --reason TEXT",
-            options.branch
-        )),
+        closed_by: Some(format!("git switch {}; {}", options.branch, past_git(&options.asked))),
         ..debt(kind)
     };
     let mut debts = vec![debt(DebtKind::NotMerged { branch: options.branch.clone(), commit: commit.clone() })];

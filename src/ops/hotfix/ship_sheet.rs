@@ -36,6 +36,7 @@ impl Sheet<'_> {
         if !self.found.elsewhere.is_empty() {
             lines.push(format!("  not built  {}: outside every service", paths(&self.found.elsewhere)));
         }
+        lines.extend(self.shared());
         let tag = work.commit.hotfix_tag();
         lines.push(match self.found.builder {
             Some(builder) => format!("  build      {} from the commit, tag {tag}", builder.program()),
@@ -56,6 +57,24 @@ impl Sheet<'_> {
         }
         lines.push(String::new());
         sheet(&lines)
+    }
+
+    /// What belongs to no service, and is built into some all the same.
+    fn shared(&self) -> Vec<String> {
+        let shared = &self.found.shared;
+        if shared.files.is_empty() {
+            return Vec::new();
+        }
+        let (shipped, not): (Vec<ServiceName>, Vec<ServiceName>) =
+            shared.services.iter().cloned().partition(|name| self.options.services.contains(name));
+        let mut lines = vec![format!("  shared     {}: of no one service", paths(&shared.files))];
+        if !shipped.is_empty() {
+            lines.push(format!("             built into {}, if it uses that", names(&shipped)));
+        }
+        if !not.is_empty() {
+            lines.push(format!("             not shipped: {}, which may use that too (--service NAME)", names(&not)));
+        }
+        lines
     }
 
     fn how(&self) -> String {

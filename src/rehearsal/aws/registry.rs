@@ -120,7 +120,7 @@ impl Registry {
             ("org.opencontainers.image.revision".to_owned(), commit.to_owned()),
             ("org.opencontainers.image.title".to_owned(), repository.to_owned()),
         ];
-        let (config, manifest) = compose(&labels.into(), &layers, &format!("build {salt}"));
+        let (config, manifest) = compose(&labels.into(), &layers, architecture, &format!("build {salt}"));
         self.keep_blob(config);
         self.put(repository, manifest, MANIFEST_TYPE)
     }
@@ -267,14 +267,14 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Configuration and manifest of an image with these labels and layers; a layer's bytes are nowhere, its text stands for
 /// them. The same arguments make the same bytes.
 #[must_use]
-pub fn compose(labels: &BTreeMap<String, String>, layers: &[String], by: &str) -> (String, String) {
+pub fn compose(labels: &BTreeMap<String, String>, layers: &[String], architecture: &str, by: &str) -> (String, String) {
     let layer = |text: &String| {
         let hash = sha256(text.as_bytes());
         (digest(&hash), 1_000_000 + u64::from(u32::from_be_bytes([0, hash[0], hash[1], hash[2]])))
     };
     let layers: Vec<(Digest, u64)> = layers.iter().map(layer).collect();
     let config = json!({
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "config": { "Labels": labels },
         "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|(digest, _)| digest).collect::<Vec<_>>() },

@@ -31,6 +31,8 @@ pub struct Settings {
 pub struct Engine {
     pub settings: Settings,
     home: PathBuf,
+    /// docker's own directory: `config.json` in it names credential helpers.
+    docker: PathBuf,
 }
 
 /// A local image.
@@ -89,7 +91,19 @@ impl Engine {
     /// The engine whose settings are in this directory.
     pub fn open(home: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(home.join(SETTINGS)).ok()?;
-        Some(Self { settings: serde_json::from_str(&text).ok()?, home: home.to_owned() })
+        Some(Self { settings: serde_json::from_str(&text).ok()?, home: home.to_owned(), docker: home.join(".docker") })
+    }
+
+    /// The same, of a person whose docker is configured there.
+    pub fn configured(self, docker: PathBuf) -> Self {
+        Self { docker, ..self }
+    }
+
+    /// Whether Amazon's credential helper logs in to a registry by itself.
+    pub fn has_helper(&self, registry: &str) -> bool {
+        let text = std::fs::read_to_string(self.docker.join("config.json")).unwrap_or_default();
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        config["credHelpers"][registry] == "ecr-login" || config["credsStore"] == "ecr-login"
     }
 
     /// Builds what the recipe says: the same files, labels and arguments make the same bytes. Returns the image and the
@@ -125,15 +139,10 @@ impl Engine {
         let more = (&recipe.arguments, &recipe.platform, &recipe.target);
         sum.update(serde_json::to_vec(&more).unwrap_or_default());
         let layers = [format!("base of {title}"), format!("{title}/{:x}", sum.finalize())];
-        let (config, manifest) = compose(&recipe.labels, &layers, "build of a person's machine");
-        let image = Image {
-            reference,
-            config,
-            manifest,
-            labels: recipe.labels.clone(),
-            platform: recipe.platform.clone().unwrap_or_else(|| "linux/amd64".into()),
-            pushed: Vec::new(),
-        };
+        let platform = recipe.platform.clone().unwrap_or_else(|| "linux/amd64".into());
+        let architecture = platform.split('/').nth(1).unwrap_or("amd64");
+        let (config, manifest) = compose(&recipe.labels, &layers, architecture, "build of a person's machine");
+        let image = Image { reference, config, manifest, labels: recipe.labels.clone(), platform, pushed: Vec::new() };
         for tag in &recipe.tags {
             self.keep(tag, &image)?;
         }

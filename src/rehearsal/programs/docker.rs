@@ -120,6 +120,11 @@ fn login(engine: &Engine, args: &[String], stdin: &mut dyn Read) -> Ended {
     };
     let registry = words.words.first().map_or("https://index.docker.io/v1/", String::as_str);
     let host = registry.trim_start_matches("https://").trim_end_matches('/');
+    if engine.has_helper(host) {
+        // The helper's answer to "store" (awslabs/amazon-ecr-credential-helper#102).
+        let text = "Error saving credentials: error storing credentials - err: exit status 1, out: `not implemented`\n";
+        return ended(1, "", text);
+    }
     if engine.log_in(LOGINS, host, user, &secret) {
         said.push_str(
             "\nWARNING! Your credentials are stored unencrypted in '/home/dana/.docker/config.json'.\n\
@@ -249,7 +254,7 @@ async fn push_image(engine: &Engine, away: bool, args: &[String]) -> Ended {
         let text = format!("Get \"https://{host}/v2/\": dial tcp: lookup {host}: no such host\n");
         return ended(1, said, text);
     }
-    if !engine.is_logged_in(LOGINS, &host) {
+    if !engine.is_logged_in(LOGINS, &host) && !engine.has_helper(&host) {
         return ended(1, said, "no basic auth credentials\n");
     }
     let short: String = image.id().chars().skip(7).take(12).collect();
