@@ -427,7 +427,10 @@ pub(super) fn plan(
             run: run.cloned(),
             subject: format!("revert(production): roll back to {version}"),
             later: options.direct,
-            by_pull: None,
+            by_pull: steps::ByPull {
+                github: connected.github.clone(),
+                branch: format!("gospel-release/back-to-{version}"),
+            },
             last: steps::LastEdit::default(),
         },
         direct: options.direct,

@@ -32,7 +32,7 @@ pub struct ChangeOverlay {
     /// Whether a Git that does not answer is left for later: production was changed without it, and that is a debt.
     pub later: bool,
     /// Where main takes no pushes, a pull request brings the commit.
-    pub by_pull: Option<ByPull>,
+    pub by_pull: ByPull,
     /// What the look found is what the act writes, where main is still the same.
     pub last: LastEdit,
 }
@@ -41,7 +41,8 @@ pub struct ChangeOverlay {
 #[derive(Clone)]
 pub struct ByPull {
     pub github: GitHub,
-    /// The branch (short name) that carries the commit; the same whenever the same is wanted, so that one pull request is opened.
+    /// What the branch (short name) that carries the commit begins with; then comes the overlay's last commit. So it is the same
+    /// whenever the same is wanted, one pull request is opened, and another incident's is not taken for it.
     pub branch: String,
 }
 
@@ -93,6 +94,11 @@ impl ChangeOverlay {
         {
             return Ok(ours);
         }
+        self.last_change(tip)
+    }
+
+    /// The commit that made the overlay what it is at `tip`.
+    fn last_change(&self, tip: &CommitSha) -> Result<CommitSha> {
         let last = self.git.path_history(&self.config.production.kustomization(), tip, 1)?;
         Ok(last.into_iter().next().map_or_else(|| tip.clone(), |change| change.commit.sha))
     }
@@ -152,7 +158,7 @@ impl ChangeOverlay {
         let main = &self.config.repository.main;
         let seen: Vec<String> = error.evidence().to_vec();
         let (pull, unopened) = match self.pull(commit, facts).await {
-            Ok(pull) => (pull, None),
+            Ok(pull) => (Some(pull), None),
             Err(failed) => (None, Some(format!("and no pull request could be opened: {failed}"))),
         };
         let brings = pull.as_ref().map_or(String::new(), |pull| {
@@ -174,9 +180,10 @@ impl ChangeOverlay {
 
 impl ChangeOverlay {
     /// The pull request of the commit, opened or found open.
-    async fn pull(&self, commit: &CommitSha, facts: &Facts) -> Result<Option<Pull>> {
-        let Some(by) = &self.by_pull else { return Ok(None) };
-        match self.git.push_branch(commit, &by.branch).await {
+    async fn pull(&self, commit: &CommitSha, facts: &Facts) -> Result<Pull> {
+        let last = self.last_change(&self.git.main_tip()?)?;
+        let branch = format!("{}-{}", self.by_pull.branch, last.short());
+        match self.git.push_branch(commit, &branch).await {
             Ok(_) => {}
             // An earlier try of the same images is there.
             Err(error) if error.is_conflict() => {}
@@ -188,13 +195,9 @@ impl ChangeOverlay {
             super::change(facts)?.reason,
             self.run.as_ref().map_or(String::new(), |run| format!(", run {run}")),
         );
-        let new = NewPull {
-            head: by.branch.clone(),
-            base: self.config.repository.main.clone(),
-            title: self.subject.clone(),
-            body,
-        };
-        by.github.open_pull(&new).await.map(Some)
+        let new =
+            NewPull { head: branch, base: self.config.repository.main.clone(), title: self.subject.clone(), body };
+        self.by_pull.github.open_pull(&new).await
     }
 }
 

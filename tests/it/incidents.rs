@@ -410,12 +410,35 @@ fn protected_main() {
     let world = World::serve("protected-main", SPEED);
     let (before, old) = (world.serving(), tagged(&world, "v1.1.0"));
     let ran = back(&world, &[]);
-    ran.ended(11).says("GH006").says("--direct");
+    ran.ended(11).says("GH006").says("--direct").says("pull request").says("merged, then: gospel-release resume");
     assert_eq!(world.serving(), before, "{ran}");
     let ran = back(&world, &["--direct", "--pause-sync"]);
-    ran.ended(0);
+    ran.ended(0).says("brings it once it is merged");
     assert_eq!(world.serving(), old, "{ran}");
-    assert!(debts(&world).contains("live-differs"));
+    let open = debts(&world);
+    assert!(open.contains("live-differs") && open.contains("sync-paused"), "{open:?}");
+    // Asked twice, it is one pull request; merged, the command that closes the debts finds nothing left to commit.
+    let pulls = world.github("pulls?state=open");
+    let numbers: Vec<&Value> = pulls.as_array().expect("pull requests").iter().map(|pull| &pull["number"]).collect();
+    let [number] = numbers[..] else { panic!("{pulls}\n{ran}") };
+    world.github_put(&format!("pulls/{number}/merge"), &json!({"merge_method": "squash"}));
+    let again = back(&world, &["--direct", "--pause-sync", "--to", "v1.1.0"]);
+    again.ended(0);
+    assert!(auto_sync(&world), "{again}");
+    eventually("Argo CD agrees", || world.application()["status"]["sync"]["status"] == "Synced");
+    assert_eq!(world.serving(), old, "{again}");
+    assert_eq!(debts(&world), BTreeSet::from(["quarantined".to_owned()]));
+}
+
+#[test]
+fn protected_main_by_its_pull_request() {
+    let world = World::serve("protected-main", SPEED);
+    let old = tagged(&world, "v1.1.0");
+    back(&world, &[]).ended(11);
+    let number = world.github("pulls?state=open")[0]["number"].clone();
+    world.github_put(&format!("pulls/{number}/merge"), &json!({"merge_method": "merge"}));
+    let ran = world.tool(&["resume"]);
+    settled(&world, &old, ran.ended(0));
 }
 
 /// The release commit's trailer names the run: whoever reads the history finds the record.

@@ -67,6 +67,8 @@ pub(super) struct Found {
     pub builder: Option<BuilderName>,
     /// What else is paused with the Application.
     pub paused_with: Option<String>,
+    /// The debts that are open already.
+    pub owed: Vec<Debt>,
 }
 
 /// Ships from its beginning.
@@ -153,7 +155,8 @@ async fn looked(
         ..options.clone()
     };
     let (elsewhere, shared) = work.elsewhere(&config);
-    Ok(Some((Found { work, live, elsewhere, shared, left_out, builder, paused_with }, options)))
+    let owed = debt::open_as_far_as_known(connected, &config, invocation.clock.now()).await;
+    Ok(Some((Found { work, live, elsewhere, shared, left_out, builder, paused_with, owed }, options)))
 }
 
 /// The services to ship, and those that are changed and left out.
@@ -303,6 +306,7 @@ fn plan(
     let name = HotfixName::of_branch(&options.branch).ok_or_else(lost)?;
     let commit = &facts.candidate.as_ref().ok_or_else(lost)?.commit;
     let base = facts.version.as_ref().ok_or_else(lost)?;
+    let owed = found.as_ref().map(|found| found.owed.clone()).unwrap_or_default();
     let question = {
         let sheet = found.map(|found| Sheet { found: &found, options, config: &config }.text(&connected.world));
         let phrase = name.to_string();
@@ -326,7 +330,7 @@ fn plan(
             docker: invocation.env.docker_config(),
         })
         .step(steps::ScanFindings { aws: connected.production.aws.clone(), config: affected })
-        .step(debts(invocation, options, &maps, run, commit));
+        .step(debts(invocation, options, &maps, run, commit, owed));
     let way = Way {
         connected,
         config: &config,
@@ -336,10 +340,10 @@ fn plan(
             run: run.cloned(),
             subject: format!("fix(production): hotfix {name} on {base}"),
             later: options.direct,
-            by_pull: Some(steps::ByPull {
+            by_pull: steps::ByPull {
                 github: connected.github.clone(),
                 branch: format!("gospel-release/{name}-{}", commit.hotfix_tag()),
-            }),
+            },
             last: steps::LastEdit::default(),
         },
         direct: options.direct,
@@ -407,6 +411,7 @@ fn debts(
     maps: &ConfigMaps,
     run: Option<&RunId>,
     commit: &CommitSha,
+    open: Vec<Debt>,
 ) -> steps::RecordDebts {
     let run = run.cloned().unwrap_or_else(|| "dry-run".parse().expect("a DNS label"));
     let debt = |kind| Debt {
@@ -428,7 +433,7 @@ fn debts(
     steps::RecordDebts {
         register: Register::new(maps.clone(), debt::DEBTS),
         debts,
-        open: Vec::new(),
+        open,
         waived: Some(debt(DebtKind::Waived { gate: String::new() })),
         due_after: invocation.config.debt.due_after,
     }
