@@ -1,7 +1,7 @@
 //! Every pod of every service on the new digest and ready: by generation, pods and digest, never by `Available`.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -57,8 +57,12 @@ impl Rollout {
             // A hotfix, and a release that began as one, are not named by their version.
             let entry = facts.change.as_ref().and_then(|change| change.images.get(&service.name));
             let own = || facts.version.as_ref().map(ToString::to_string);
+            // A spec that pins a digest runs it, whichever level of it a node reports: only where a tag is named, ECR must tell.
+            let pinned = entry.is_some_and(|image| image.entry.digest.is_some());
             let mut digests = vec![digest.clone()];
-            digests.extend(self.aws.equivalents(&self.config.image_of(service), &digest).await?);
+            if !pinned {
+                digests.extend(self.aws.equivalents(&self.config.image_of(service), &digest).await?);
+            }
             Ok::<_, Error>(Expected {
                 service: service.name.clone(),
                 container: service.name.to_string(),
@@ -77,10 +81,13 @@ impl Rollout {
         pods: &[impl Borrow<PodState>],
         now: Timestamp,
     ) -> Vec<(ServiceName, Diagnosis)> {
+        let deployments: BTreeMap<&str, &DeploymentState> =
+            deployments.iter().map(Borrow::borrow).map(|one: &DeploymentState| (one.name.as_str(), one)).collect();
+        let labelled = by_label(deployments.values().copied(), pods.iter().map(Borrow::borrow));
         let diagnoses = self.config.services.iter().zip(expected).map(|(service, expected)| {
-            let name = self.config.deployment_of(service);
-            let deployment =
-                deployments.iter().map(Borrow::borrow).find(|deployment: &&DeploymentState| deployment.name == name);
+            let deployment = deployments.get(self.config.deployment_of(service).as_str()).copied();
+            let of_it = deployment.and_then(first_label).and_then(|label| labelled.get(&label));
+            let pods = of_it.map_or(&[][..], Vec::as_slice);
             (service.name.clone(), diagnose(expected, deployment, pods, &self.config.rollout, now))
         });
         diagnoses.collect()
@@ -121,6 +128,30 @@ impl Rollout {
         }
         error.seen(serving(facts)).hint(super::way_back(facts)).hint("or mend the cause, then: gospel-release resume")
     }
+}
+
+type Label<'a> = (&'a str, &'a str);
+
+/// The first pair of a Deployment's selector.
+fn first_label(deployment: &DeploymentState) -> Option<Label<'_>> {
+    deployment.selector.first_key_value().map(|(key, value)| (key.as_str(), value.as_str()))
+}
+
+/// Pods by such pairs: of many services each has few pods, and each look at all of them must not cost the square.
+fn by_label<'a>(
+    deployments: impl Iterator<Item = &'a DeploymentState>,
+    pods: impl Iterator<Item = &'a PodState>,
+) -> BTreeMap<Label<'a>, Vec<&'a PodState>> {
+    let keys: BTreeSet<&str> = deployments.filter_map(first_label).map(|(key, _)| key).collect();
+    let mut labelled: BTreeMap<Label<'_>, Vec<&PodState>> = BTreeMap::new();
+    for pod in pods {
+        for key in &keys {
+            if let Some(value) = pod.labels.get(*key) {
+                labelled.entry((*key, value.as_str())).or_default().push(pod);
+            }
+        }
+    }
+    labelled
 }
 
 fn wanted(service: &ServiceName, facts: &Facts) -> Result<Digest> {

@@ -1,6 +1,6 @@
 //! The AWS connection: credentials, region, endpoint, and who we are.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -66,9 +66,10 @@ impl Aws {
             loader = loader.profile_name(profile);
         }
         match &settings.endpoint {
-            Some(endpoint) => loader = loader.endpoint_url(endpoint.trim_end_matches('/')),
-            // The default client knows no proxies.
-            None => loader = loader.http_client(proxied_client()),
+            Some(endpoint) => {
+                loader = loader.endpoint_url(endpoint.trim_end_matches('/')).http_client(DIRECT.clone());
+            }
+            None => loader = loader.http_client(PROXIED.clone()),
         }
         let sdk = loader.load().await;
         let region = sdk.region().map(ToString::to_string).ok_or_else(|| {
@@ -203,12 +204,18 @@ impl Aws {
     }
 }
 
-/// The SDK's own HTTPS client, with the proxies of the environment (HTTPS_PROXY, NO_PROXY, …).
-fn proxied_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
+/// With the proxies of the environment (HTTPS_PROXY, NO_PROXY, …).
+static PROXIED: LazyLock<SharedHttpClient> = LazyLock::new(|| http_client(ProxyConfig::from_env));
+/// For an endpoint that is named: it is reached as it is.
+static DIRECT: LazyLock<SharedHttpClient> = LazyLock::new(|| http_client(ProxyConfig::disabled));
+
+/// The SDK's own HTTPS client, made once for all accounts and services: each would have the machine's certificates read again, and
+/// connections of its own.
+fn http_client(proxies: fn() -> ProxyConfig) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-            .proxy_config(ProxyConfig::from_env());
+            .proxy_config(proxies());
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         connector.build()
