@@ -109,6 +109,12 @@ impl Retry {
     }
 }
 
+/// What `whom` answers, for who can go on without: it is waited for no longer than `limit` (wall time).
+pub async fn within<T>(whom: &str, limit: Duration, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || Error::outside(format!("{whom} did not answer within {} s", limit.as_secs()));
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(late()))
+}
+
 fn log(attempt: u32, pause: Duration, error: &Error) {
     let (what, causes) = (error.what(), error.causes());
     debug!(attempt, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), what, ?causes, "attempt failed");

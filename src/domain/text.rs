@@ -86,8 +86,8 @@ fn laid<'a>(text: &'a str, width: usize, indent: usize, split: impl Fn(&'a str) 
 const OURS: &str = "gospel-release";
 
 /// The programs that hints name.
-const PROGRAMS: [&str; 12] =
-    ["aws", "cd", "export", "gh", "git", OURS, "kill", "kubectl", "migrate", "pgrep", "terraform", "tofu"];
+const PROGRAMS: [&str; 13] =
+    ["argocd", "aws", "cd", "export", "gh", "git", OURS, "kill", "kubectl", "migrate", "pgrep", "terraform", "tofu"];
 
 /// The words of a text, each command as one of them. A command begins with a program's name, at the beginning or after a
 /// colon, `;`, `(` or a backtick; it ends with a comma, `;`, a colon or a backtick outside quotes, or before a bracket.

@@ -6,6 +6,7 @@ use crate::adapters::aws::Aws;
 use crate::adapters::cluster::{Applications, Cluster, Workloads};
 use crate::adapters::git::Git;
 use crate::adapters::github::{GitHub, Token, token_from_gh};
+use crate::adapters::retry::within;
 use crate::config::model::Environment;
 use crate::config::{Config, Env};
 use crate::domain::{WorldId, WorldKind};
@@ -231,11 +232,7 @@ pub(super) async fn fetched(git: &Git, hurry: bool) -> Result<()> {
 
 /// What `whom` answers; who is in a hurry does not wait long for it.
 pub(super) async fn hurried<T>(whom: &str, hurry: bool, answer: impl Future<Output = Result<T>>) -> Result<T> {
-    if !hurry {
-        return answer.await;
-    }
-    let late = || Error::outside(format!("{whom} did not answer within {} s", IN_A_HURRY.as_secs()));
-    tokio::time::timeout(IN_A_HURRY, answer).await.unwrap_or_else(|_| Err(late()))
+    if hurry { within(whom, IN_A_HURRY, answer).await } else { answer.await }
 }
 
 /// The checkout is complete, and what GitHub answers is the configured repository.

@@ -253,5 +253,5 @@ fn row(out: &mut Out, mark: Mark, id: &str, text: &str) -> Result<()> {
 
 /// A line, broken at a terminal's width below its value.
 fn tell(out: &mut Out, line: &str) -> Result<()> {
-    out.style().lines(&printable(line), 10).iter().try_for_each(|line| out.line(line))
+    out.labelled(&printable(line))
 }

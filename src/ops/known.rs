@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::adapters::cluster::ConfigMaps;
+use crate::adapters::retry::within;
 use crate::domain::{RunId, printable};
 use crate::engine::{Line, RunState};
 use crate::error::{Error, Result};
@@ -83,8 +84,7 @@ async fn shared(invocation: &mut Invocation) -> Option<Shared> {
         let (place, namespace) = production(invocation).await?;
         Runs::new(ConfigMaps::new(&place.cluster, &namespace)).all_and_unread().await
     };
-    let late = || Error::outside(format!("no answer within {} s", PATIENCE.as_secs()));
-    match tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late())) {
+    match within("the cluster", PATIENCE, asked).await {
         Ok(found) => Some(found),
         Err(error) => {
             let why = printable(&error.to_string());

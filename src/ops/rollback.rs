@@ -454,15 +454,19 @@ pub(super) fn plan(
         .step_if(options.lifts.clone().map(|key| lift(&maps, facts, key)));
     plan = way.made_good(plan);
     let whole = facts.change.as_ref().is_some_and(|change| change.whole);
-    let bad = facts.previous.clone().filter(|_| whole && config.announce.github_release);
+    let mark = |version, mark| steps::MarkRelease {
+        github: connected.github.clone(),
+        repository: config.repository.clone(),
+        version,
+        mark,
+    };
+    let marks = whole && config.announce.github_release;
+    let reason = options.reason.clone().unwrap_or_default();
+    let bad = facts.previous.clone().filter(|_| marks);
+    let again = (marks && options.lifts.is_some()).then(|| mark(version.clone(), steps::Mark::RunsAgain));
     Ok(plan
-        .step_if(bad.map(|bad| steps::MarkRelease {
-            github: connected.github.clone(),
-            repository: config.repository.clone(),
-            bad,
-            target: version.clone(),
-            reason: options.reason.clone().unwrap_or_default(),
-        }))
+        .step_if(bad.map(|bad| mark(bad, steps::Mark::RolledBack { to: version.clone(), reason })))
+        .step_if(again)
         .step_if(promote::webhook(invocation, &config, steps::News::RolledBack)?))
 }
 

@@ -112,7 +112,11 @@ impl Sheet<'_> {
             Ok(app) => {
                 let operation = app.operation.as_ref().filter(|operation| operation.running())?;
                 let whose = if operation.initiated_by.is_empty() { "somebody" } else { &operation.initiated_by };
-                let what = if self.options.terminate_sync { "it is ended first" } else { "it must end first" };
+                let what = if self.options.terminate_sync {
+                    "it is ended first"
+                } else {
+                    "it must end first (--terminate-sync ends it)"
+                };
                 Some(format!("  Argo CD    an operation of {} is under way: {what}", printable(whose)))
             }
         }

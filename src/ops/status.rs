@@ -24,7 +24,7 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
         for open in &applies {
             open_run(&open.state, "", out)?;
             for line in &open.said {
-                out.line(&format!("          {}", printable(line)))?;
+                out.labelled(&format!("          {}", printable(line)))?;
             }
         }
     }
@@ -62,19 +62,19 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
         return Ok(exit);
     }
     match &held {
-        None => out.line("lock      free")?,
+        None => out.labelled("lock      free")?,
         Some(lease) => {
             let run = lease.run.as_deref().unwrap_or("unknown");
-            out.line(&format!("lock      {} (run {run})", printable(lease.holder.as_deref().unwrap_or_default())))?;
+            out.labelled(&format!("lock      {} (run {run})", printable(lease.holder.as_deref().unwrap_or_default())))?;
         }
     }
     if open.is_empty() && applies.is_empty() && unread.is_empty() {
-        out.line("open runs none")?;
+        out.labelled("open runs none")?;
     }
     for run in &unread {
-        out.line(&format!("open run  {run} cannot be read by this gospel-release: what it changed is not known"))?;
-        out.line("          with the gospel-release that began it: gospel-release status")?;
-        out.line(&format!("          or close it unread: gospel-release abort {run}"))?;
+        out.labelled(&format!("open run  {run} cannot be read by this gospel-release: what it changed is not known"))?;
+        out.labelled("          with the gospel-release that began it: gospel-release status")?;
+        out.labelled(&format!("          or close it unread: gospel-release abort {run}"))?;
     }
     for state in open {
         let mine = held.as_ref().is_some_and(|lease| lease.run.as_deref() == Some(state.header.run.as_str()));
@@ -82,22 +82,24 @@ pub async fn status(invocation: &mut Invocation, out: &mut Out, json: bool) -> R
     }
     if let Some(last) = all.iter().rev().find(|state| !state.is_open()) {
         let version = last.version().map(ToString::to_string).unwrap_or_default();
-        out.line(&format!("last run  {} {} {version}: {}", last.header.run, last.header.command, outcome(last)))?;
+        out.labelled(&format!("last run  {} {} {version}: {}", last.header.run, last.header.command, outcome(last)))?;
     }
     let now = invocation.clock.now();
     if debts.is_empty() && unread_debts.is_empty() {
-        out.line("debts     none")?;
+        out.labelled("debts     none")?;
     }
     for (index, unread) in unread_debts.iter().enumerate() {
         let (label, key) = (if index == 0 { "debts" } else { "" }, printable(&unread.key));
         let place = unread.config_map;
-        out.line(&format!("{label:<9} {key} in {place} cannot be read by this gospel-release, and counts as open"))?;
-        out.line(&format!("            to look: {}", unread.look))?;
+        out.labelled(&format!(
+            "{label:<9} {key} in {place} cannot be read by this gospel-release, and counts as open"
+        ))?;
+        out.labelled(&format!("            to look: {}", unread.look))?;
     }
     for (index, debt) in debt::told(&debts).iter().enumerate() {
         for (line, text) in debt::lines(debt, now).into_iter().enumerate() {
             let label = if index == 0 && line == 0 && unread_debts.is_empty() { "debts" } else { "" };
-            out.line(&format!("{label:<9} {text}"))?;
+            out.labelled(&format!("{label:<9} {text}"))?;
         }
     }
     Ok(exit)
@@ -107,17 +109,17 @@ fn open_run(state: &RunState, takeover: &str, out: &mut Out) -> Result<()> {
     let version = state.version().map(|version| format!(" {version}")).unwrap_or_default();
     let next = state.next_step().map_or(String::new(), |step| format!(", next: {}", step.id));
     let (run, command, by) = (&state.header.run, &state.header.command, &state.header.by);
-    out.line(&format!("open run  {run} {}{version} by {}{next}", printable(command), printable(by)))?;
-    out.line(&format!("          {}", outcome(state)))?;
+    out.labelled(&format!("open run  {run} {}{version} by {}{next}", printable(command), printable(by)))?;
+    out.labelled(&format!("          {}", outcome(state)))?;
     // What was advised when it stopped knows more than we do now.
     let advised = state.ended.as_ref().map_or(&[][..], |ended| &ended.next);
     for line in advised {
-        out.line(&format!("          next: {}", printable(line)))?;
+        out.labelled(&format!("          next: {}", printable(line)))?;
     }
     if advised.iter().any(|line| line.contains("gospel-release resume") || line.contains("gospel-release abort")) {
         return Ok(());
     }
-    out.line(&format!("          gospel-release resume {run}{takeover}"))
+    out.labelled(&format!("          gospel-release resume {run}{takeover}"))
 }
 
 /// The open debts. Git is fetched only where something may be owed.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::adapters::git::Git;
 use crate::adapters::github::{GitHub, NewPull, Pull};
+use crate::adapters::retry::within;
 use crate::config::Config;
 use crate::domain::{CommitSha, Evidence, OverlayImage, RunId, count, with_images};
 use crate::engine::{Act, BoxFuture, Done, Effect, Fact, Facts, Probe, Step, StepIo};
@@ -120,7 +121,7 @@ impl ChangeOverlay {
 
     /// Fetches; `Ok(Some(…))` is an answer where Git does not answer and may come later.
     async fn fetched(&self) -> Result<Option<Done>> {
-        let fetched = if self.later { self.git.fetch_within(LATER).await } else { self.git.fetch().await };
+        let fetched = if self.later { within("Git", LATER, self.git.fetch()).await } else { self.git.fetch().await };
         match fetched {
             Ok(()) => Ok(None),
             Err(error) if self.later => Ok(Some(Done::left(format!("left for later: {error}")))),

@@ -1,6 +1,8 @@
-//! The GitHub Release of a rolled-back version says so.
+//! The GitHub Release of a rolled-back version says so, until production runs it again.
 
-use crate::adapters::github::GitHub;
+use jiff::Timestamp;
+
+use crate::adapters::github::{GitHub, Release};
 use crate::config::model::Repository;
 use crate::domain::{Evidence, Version};
 use crate::engine::{Act, BoxFuture, Done, Effect, Facts, Probe, Step, StepIo};
@@ -9,34 +11,68 @@ use crate::error::Result;
 /// Words by which a marked Release is known.
 const MARK: &str = "**Rolled back**";
 
-/// Marks the Release. The rollback is done by now: a GitHub that does not answer is told, and is no failure.
+/// What a Release shall say.
+pub enum Mark {
+    /// Production went back from it.
+    RolledBack { to: Version, reason: String },
+    /// Production runs it again: it is not marked any more.
+    RunsAgain,
+}
+
+/// Marks a Release, or takes its mark away. The rollback is done by now: a GitHub that does not answer is told, and is no failure.
 pub struct MarkRelease {
     pub github: GitHub,
     pub repository: Repository,
-    /// The version that was rolled back.
-    pub bad: Version,
-    pub target: Version,
-    pub reason: String,
+    pub version: Version,
+    pub mark: Mark,
 }
 
 impl MarkRelease {
-    async fn release(&self) -> std::result::Result<Option<crate::adapters::github::Release>, Done> {
-        let found = self.github.release_by_tag(&self.repository.tags.tag(&self.bad)).await;
-        found.map_err(|error| not_marked(&error))
+    async fn release(&self) -> std::result::Result<Option<Release>, Done> {
+        let found = self.github.release_by_tag(&self.repository.tags.tag(&self.version)).await;
+        found.map_err(|error| unchanged(&error))
+    }
+
+    /// Its text as it shall be; `None` where it is so.
+    fn wanted(&self, release: &Release, now: Timestamp) -> Option<String> {
+        let body = release.body.as_deref();
+        match (&self.mark, unmarked(body)) {
+            (Mark::RolledBack { .. }, Some(_)) | (Mark::RunsAgain, None) => None,
+            (Mark::RunsAgain, Some(rest)) => Some(rest.to_owned()),
+            (Mark::RolledBack { to, reason }, None) => {
+                let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                let when = now.strftime("%Y-%m-%d %H:%M UTC");
+                Some(format!("{MARK} to {to} on {when}{reason}\n\n{}", body.unwrap_or_default()))
+            }
+        }
     }
 }
 
-fn not_marked(error: &crate::Error) -> Done {
-    Done::new(Evidence::new("not marked: GitHub does not answer").fact("GitHub", error.to_string(), false).left_open())
+fn unchanged(error: &crate::Error) -> Done {
+    Done::new(
+        Evidence::new("left as it is: GitHub does not answer").fact("GitHub", error.to_string(), false).left_open(),
+    )
+}
+
+/// A Release's text without the mark, where it has one.
+fn unmarked(body: Option<&str>) -> Option<&str> {
+    let marked = body?.strip_prefix(MARK)?;
+    Some(marked.split_once("\n\n").map_or("", |(_, rest)| rest))
 }
 
 impl Step for MarkRelease {
     fn id(&self) -> &'static str {
-        "mark-release"
+        match self.mark {
+            Mark::RolledBack { .. } => "mark-release",
+            Mark::RunsAgain => "unmark-release",
+        }
     }
 
     fn title(&self, _facts: &Facts) -> String {
-        format!("Mark the GitHub Release {} as rolled back", self.bad)
+        match self.mark {
+            Mark::RolledBack { .. } => format!("Mark the GitHub Release {} as rolled back", self.version),
+            Mark::RunsAgain => format!("The GitHub Release {} is not marked as rolled back", self.version),
+        }
     }
 
     fn effect(&self) -> Effect {
@@ -47,15 +83,19 @@ impl Step for MarkRelease {
         Some(std::time::Duration::from_secs(600))
     }
 
-    fn probe<'a>(&'a self, _facts: &'a Facts, _io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
+    fn probe<'a>(&'a self, _facts: &'a Facts, io: &'a StepIo) -> BoxFuture<'a, Result<Probe>> {
         Box::pin(async move {
+            let said = match self.mark {
+                Mark::RolledBack { .. } => ("marked", "not marked"),
+                Mark::RunsAgain => ("not marked", "marked"),
+            };
             Ok(match self.release().await {
                 Err(done) => Probe::Done(done),
-                Ok(None) => Probe::Done(Done::said(format!("{} has none", self.bad))),
-                Ok(Some(release)) if release.body.as_deref().unwrap_or_default().starts_with(MARK) => {
-                    Probe::Done(Done::new(Evidence::new("marked").link(release.url)))
+                Ok(None) => Probe::Done(Done::said(format!("{} has none", self.version))),
+                Ok(Some(release)) if self.wanted(&release, io.now()).is_none() => {
+                    Probe::Done(Done::new(Evidence::new(said.0).link(release.url)))
                 }
-                Ok(Some(_)) => Probe::NotYet("not marked".to_owned()),
+                Ok(Some(_)) => Probe::NotYet(said.1.to_owned()),
             })
         })
     }
@@ -64,18 +104,28 @@ impl Step for MarkRelease {
         Box::pin(async move {
             let release = match self.release().await {
                 Err(done) => return Ok(Act::Done(done)),
-                Ok(None) => return Ok(Act::Waiting { note: String::new() }),
-                Ok(Some(release)) => release,
+                Ok(release) => release,
             };
-            let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
-            let when = io.now().strftime("%Y-%m-%d %H:%M UTC");
-            let body = release.body.unwrap_or_default();
-            let body = format!("{MARK} to {} on {when}{reason}\n\n{body}", self.target);
-            let name = release.name.unwrap_or_else(|| self.bad.to_string());
+            let wanted = release.and_then(|release| Some((self.wanted(&release, io.now())?, release)));
+            let Some((body, release)) = wanted else { return Ok(Act::Waiting { note: String::new() }) };
+            let name = release.name.unwrap_or_else(|| self.version.to_string());
             Ok(match self.github.update_release(release.id, &name, &body).await {
                 Ok(_) => Act::Waiting { note: String::new() },
-                Err(error) => Act::Done(not_marked(&error)),
+                Err(error) => Act::Done(unchanged(&error)),
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_the_first_paragraph_and_nothing_else() {
+        let body = "What is new\n\nA faster search.";
+        assert_eq!(unmarked(Some(&format!("{MARK} to v1.1.1 on 2025-03-04 09:00 UTC: slow\n\n{body}"))), Some(body));
+        assert_eq!(unmarked(Some(&format!("{MARK} to v1.1.1"))), Some(""));
+        assert_eq!((unmarked(Some(body)), unmarked(None)), (None, None));
     }
 }

@@ -36,7 +36,7 @@ pub use change_overlay::{ByPull, ChangeOverlay, LastEdit, TRAILER};
 pub use free_argo::FreeArgo;
 pub use health::ProductionHealth;
 pub use images::ImagesShipped;
-pub use mark_release::MarkRelease;
+pub use mark_release::{Mark, MarkRelease};
 pub use merge_to_main::MergeToMain;
 pub use migrate::Migrate;
 pub use overlay::OverlayCommit;

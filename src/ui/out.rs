@@ -8,6 +8,9 @@ use super::commands;
 use super::style::Style;
 use crate::error::{Error, Result};
 
+/// Columns of a label: `debts     `.
+const LABEL: usize = 10;
+
 /// Standard output for results. A reader that has gone away (`| head`) is not an error: the rest is dropped.
 pub struct Out {
     style: Style,
@@ -54,6 +57,11 @@ impl Out {
     pub fn line(&mut self, text: &str) -> Result<()> {
         self.bytes(commands::told(text).as_bytes())?;
         self.bytes(b"\n")
+    }
+
+    /// A line with a label in its first ten columns, broken at a terminal's width below what it says.
+    pub fn labelled(&mut self, text: &str) -> Result<()> {
+        self.style.lines(text, LABEL).iter().try_for_each(|line| self.line(line))
     }
 
     /// The JSON document of a command, indented, and a line break.

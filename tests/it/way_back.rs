@@ -104,6 +104,9 @@ fn going_forward_again_takes_nothing_out() {
     settled(&world, &new, ran.ended(0).says("CAUTION    v1.2.0 is in quarantine").says("out of quarantine"));
     assert_eq!(world.kept("gospel-release-quarantine"), [""; 0], "{ran}");
     assert_eq!(debts(&world), BTreeSet::new());
+    let release = world.github("releases/tags/release%2Fv1.2.0");
+    let body = release["body"].as_str().unwrap_or_default();
+    assert!(!body.is_empty() && !body.contains("Rolled back"), "what was marked is not any more: {release}");
     let release = world.github("releases/tags/release%2Fv1.1.1");
     assert!(!release["body"].to_string().contains("Rolled back"), "{release}");
     // And what was good is where the next one goes back to.

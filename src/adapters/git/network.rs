@@ -69,12 +69,6 @@ impl Git {
         self.retry.read(fetch).await
     }
 
-    /// As [`Git::fetch`], for who can go on without: a host that does not answer is waited for no longer than `limit` (wall time).
-    pub async fn fetch_within(&self, limit: Duration) -> Result<()> {
-        let late = || Error::outside(format!("Git did not answer within {} s", limit.as_secs()));
-        tokio::time::timeout(limit, self.fetch()).await.unwrap_or_else(|_| Err(late()))
-    }
-
     /// The remote's refs that match `pattern` (`refs/tags/release/v*`), asked of the remote now.
     pub async fn remote_refs(&self, pattern: &str) -> Result<Vec<RemoteRef>> {
         if !pattern.starts_with("refs/") {
