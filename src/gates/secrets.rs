@@ -84,15 +84,14 @@ pub(super) fn fetched_for(key: &str, remote: &str, live: &[ExternalSecretState])
         let now = live.iter().any(|secret| secret.name == name && secret.data_from.iter().any(same));
         return SecretFate::found(name, now);
     }
-    let fetches = |secret: &&ExternalSecretState| secret.keys.iter().any(|(named, _)| named == key);
-    let mut of_key = live.iter().filter(fetches).peekable();
-    let fate = match of_key.peek() {
+    let fetched = live.iter().flat_map(|secret| &secret.keys).any(|(named, _)| named == key);
+    let fate = if fetched {
         // One that is not up to date is told by its own name.
-        Some(_) => Fate::There("the cluster fetches it"),
-        None if live.iter().any(|secret| !secret.data_from.is_empty()) => Fate::NotKnown(
-            "no ExternalSecret of the cluster names it; one takes whole secrets, whose keys are not read",
-        ),
-        None => Fate::Lost(format!("no ExternalSecret of the cluster fetches {key} any more, which its code may read")),
+        Fate::There("the cluster fetches it")
+    } else if live.iter().any(|secret| !secret.data_from.is_empty()) {
+        Fate::NotKnown("no ExternalSecret of the cluster names it; one takes whole secrets, whose keys are not read")
+    } else {
+        Fate::Lost(format!("no ExternalSecret of the cluster fetches {key} any more, which its code may read"))
     };
     SecretFate { name: key.to_owned(), fate }
 }
